@@ -1,0 +1,221 @@
+"""The manifest inside a bundle: what a model states about itself.
+
+A bundle is one ONNX file; its metadata entry ``rtsep`` holds this manifest as JSON.
+Sizes are in samples at `Manifest.sample_rate`; `rtsep.rates.rate_factor` scales them
+at run time.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from rtsep.errors import BundleError
+from rtsep.rates import NATIVE_RATES
+
+METADATA_KEY = "rtsep"
+FORMAT_VERSION = 1
+
+Count = Annotated[int, Meta(ge=0, le=1 << 20)]
+Positive = Annotated[int, Meta(ge=1, le=1 << 20)]
+Hertz = Annotated[float, Meta(gt=-1000.0, le=200_000.0)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every record: immutable, no unknown fields."""
+
+
+class Tensor(Strict):
+    """A float32 tensor of the graph.  A dimension of -1 is free."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    shape: tuple[Annotated[int, Meta(ge=-1, le=1 << 20)], ...]
+
+
+class FrontEnd(Strict):
+    """How audio becomes one feature vector a network frame.
+
+    A frame of `n_fft` samples under `rtsep.windows.analysis_window` with a fall of
+    ``synthesis // 2``; bands by `rtsep.bands`; see `rtsep.features` for the values.
+    """
+
+    n_fft: Positive
+    synthesis: Positive
+    min_hz: Hertz
+    max_hz: Hertz
+    min_width_hz: Annotated[float, Meta(gt=0.0, le=10_000.0)]
+    ratio: Annotated[float, Meta(gt=1.0, le=4.0)]
+    values: tuple[Literal["level", "pan"], ...]
+
+
+class Taps(Strict, tag="taps"):
+    """A causal network run one frame at a time, its history kept outside the graph.
+
+    Each call takes `features` ``[1, F]`` and `taps` ``[L, K, C]``, the input
+    activation of layer ``l`` of ``k * dilations[l]`` frames ago for k = K..1 (oldest
+    first, zeros before the start), and returns, beside its outputs ``[1, ...]``, the
+    new input activation of every layer, `activations` ``[L, C]``.
+    """
+
+    channels: Positive
+    taps: Positive
+    dilations: tuple[Positive, ...]
+
+
+class Chunk(Strict, tag="chunk"):
+    """A network run on chunks with context, by `rtsep.overlap_add`.
+
+    Each call takes ``left + chunk + right`` frames (or samples, for `domain`
+    "audio") and its outputs for ``left <= i < left + chunk`` count; neighbouring
+    chunks overlap by `crossfade` and are cross-faded linearly.
+    """
+
+    chunk: Positive
+    left: Count
+    right: Count
+    crossfade: Count
+
+
+class Notes(Strict):
+    """One stem's share of a transcriber's outputs."""
+
+    stem: Name
+    pitches: tuple[Annotated[int, Meta(ge=0, le=127)], ...]
+    drums: bool
+
+
+class Quality(Strict):
+    """One measured figure, never without its dataset and baseline."""
+
+    dataset: str
+    metric: str
+    stem: str
+    value: float
+    baseline: str
+    baseline_value: float
+    preset: str = ""
+
+
+class Training(Strict):
+    """Where the weights come from."""
+
+    data: tuple[str, ...]
+    sound_fonts: tuple[str, ...]
+    audio_hours: float
+    command: str
+    remarks: str = ""
+
+
+class Manifest(Strict):
+    """Everything the engine needs to know about a model.
+
+    Attributes
+    ----------
+    task : {"separate", "transcribe"}
+    domain : {"mask", "audio", "notes"}
+        "mask": features in, masks in bands out.  "audio": waveform in, stems out
+        (chunk state only).  "notes": features in, note probabilities out.
+    stems : tuple of str
+        Separators: all stems, the residual last.  Transcribers: empty.
+    notes : tuple of Notes
+        Transcribers: pitches in the order of the outputs, concatenated.
+    hop : int
+        Network frame spacing in samples; for "audio" 1.
+    lookahead : int
+        Samples of audio after a frame's end that the network must hear before its
+        output for that frame; 0 for a model that works on the spot.
+    """
+
+    format: int
+    name: Name
+    version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
+    description: str
+    licence: Annotated[str, Meta(min_length=1)]
+    task: Literal["separate", "transcribe"]
+    domain: Literal["mask", "audio", "notes"]
+    stems: tuple[Name, ...] = ()
+    notes: tuple[Notes, ...] = ()
+    sample_rate: int
+    hop: Positive
+    lookahead: Count
+    front_ends: tuple[FrontEnd, ...] = ()
+    state: Taps | Chunk
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    training: Training
+    quality: tuple[Quality, ...] = ()
+
+
+def decode(text: str | bytes) -> Manifest:
+    """Read a manifest, checking its version first and then every field.
+
+    Raises
+    ------
+    BundleError
+        A newer format version, malformed JSON, or a field that is missing, unknown,
+        of the wrong type, out of range or at odds with another.
+    """
+    try:
+        version = msgspec.json.decode(text, type=_Versioned).format
+    except msgspec.DecodeError as error:
+        raise BundleError(f"a manifest that cannot be read ({error})", "JSON") from None
+    if version != FORMAT_VERSION:
+        remedy = "update rtsep" if version > FORMAT_VERSION else "export the bundle again"
+        raise BundleError(
+            f"a bundle of manifest version {version}", f"version {FORMAT_VERSION}", remedy
+        )
+    try:
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"a manifest that does not hold ({error})") from None
+    _check(manifest)
+    return manifest
+
+
+def encode(manifest: Manifest) -> str:
+    """The manifest as the JSON text that goes into the bundle."""
+    _check(manifest)
+    return msgspec.json.encode(manifest).decode()
+
+
+class _Versioned(msgspec.Struct):
+    format: int
+
+
+def _check(m: Manifest) -> None:
+    """Refuse fields that contradict each other."""
+
+    def need(holds: bool, found: str, expected: str) -> None:
+        if not holds:
+            raise BundleError(f"a manifest with {found}", expected)
+
+    need(m.sample_rate in NATIVE_RATES, f"sample rate {m.sample_rate}", f"one of {NATIVE_RATES}")
+    need((m.task == "transcribe") == (m.domain == "notes"), f"{m.task} of {m.domain}", "a pair")
+    if m.task == "separate":
+        need(len(m.stems) >= 2, f"{len(m.stems)} stems", "at least one and a residual")
+        need(len(set(m.stems)) == len(m.stems), "two stems of one name", "different names")
+    else:
+        need(len(m.notes) >= 1, "no notes", "the notes of at least one stem")
+    if m.domain == "audio":
+        need(isinstance(m.state, Chunk), "audio in and out by taps", "the chunk state")
+        need(m.hop == 1 and not m.front_ends, "a hop or front end for raw audio", "neither")
+    else:
+        need(len(m.front_ends) >= 1, "no front end", "at least one")
+    if isinstance(m.state, Taps):
+        need(len(m.state.dilations) >= 1, "no layers", "at least one")
+        reach = m.state.taps * max(m.state.dilations)
+        need(reach <= 1 << 16, f"a history of {reach} frames", "at most 65,536")
+    else:
+        state = m.state
+        need(2 * state.crossfade <= state.chunk, "a cross-fade over half a chunk", "at most half")
+        need(state.chunk + state.left + state.right <= 1 << 20, "a huge chunk", "at most 2^20")
+    for end in m.front_ends:
+        need(
+            end.n_fft & (end.n_fft - 1) == 0 and 64 <= end.n_fft <= 65536,
+            f"an FFT of {end.n_fft}",
+            "a power of two from 64 to 65,536",
+        )
+        need(end.synthesis % 2 == 0 and end.synthesis <= end.n_fft, "a bad window", "an even fall")
+        need(end.min_hz < end.max_hz, "bands upside down", "min_hz below max_hz")
+        need(len(end.values) >= 1, "a front end without values", "level, pan or both")
