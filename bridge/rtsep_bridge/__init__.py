@@ -1,0 +1,1 @@
+"""The bridge: stems and notes between rtsep and other programs (ZeroMQ, MIDI)."""

@@ -1,0 +1,18 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of recordings and MIDI files named by RTSEP_DATA."""
+    named = os.environ.get("RTSEP_DATA")
+    if not named:
+        pytest.skip("RTSEP_DATA is not set; it names the folder of recordings and MIDI files")
+    folder = Path(named)
+    if not folder.is_dir():
+        pytest.skip(f"RTSEP_DATA names {folder}, which is not a folder")
+    return folder
