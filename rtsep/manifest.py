@@ -107,7 +107,7 @@ class Training(Strict):
     remarks: str = ""
 
 
-class Manifest(Strict):
+class Manifest(Strict, kw_only=True):
     """Everything the engine needs to know about a model.
 
     Attributes
