@@ -5,6 +5,7 @@ Sizes are in samples at `Manifest.sample_rate`; `rtsep.rates.rate_factor` scales
 at run time.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,6 +16,7 @@ from rtsep.rates import NATIVE_RATES
 
 METADATA_KEY = "rtsep"
 FORMAT_VERSION = 1
+MAX_BANDS = 4096
 
 Count = Annotated[int, Meta(ge=0, le=1 << 20)]
 Positive = Annotated[int, Meta(ge=1, le=1 << 20)]
@@ -26,14 +28,14 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Base of every record: immutable, no unknown fields."""
 
 
-class Tensor(Strict):
+class Tensor(Strict, frozen=True):
     """A float32 tensor of the graph.  A dimension of -1 is free."""
 
     name: Annotated[str, Meta(min_length=1, max_length=128)]
     shape: tuple[Annotated[int, Meta(ge=-1, le=1 << 20)], ...]
 
 
-class FrontEnd(Strict):
+class FrontEnd(Strict, frozen=True):
     """How audio becomes one feature vector a network frame.
 
     A frame of `n_fft` samples under `rtsep.windows.analysis_window` with a fall of
@@ -49,7 +51,7 @@ class FrontEnd(Strict):
     values: tuple[Literal["level", "pan"], ...]
 
 
-class Taps(Strict, tag="taps"):
+class Taps(Strict, frozen=True, tag="taps"):
     """A causal network run one frame at a time, its history kept outside the graph.
 
     Each call takes `features` ``[1, F]`` and `taps` ``[L, K, C]``, the input
@@ -63,7 +65,7 @@ class Taps(Strict, tag="taps"):
     dilations: tuple[Positive, ...]
 
 
-class Chunk(Strict, tag="chunk"):
+class Chunk(Strict, frozen=True, tag="chunk"):
     """A network run on chunks with context, by `rtsep.overlap_add`.
 
     Each call takes ``left + chunk + right`` frames (or samples, for `domain`
@@ -77,7 +79,7 @@ class Chunk(Strict, tag="chunk"):
     crossfade: Count
 
 
-class Notes(Strict):
+class Notes(Strict, frozen=True):
     """One stem's share of a transcriber's outputs."""
 
     stem: Name
@@ -85,7 +87,7 @@ class Notes(Strict):
     drums: bool
 
 
-class Quality(Strict):
+class Quality(Strict, frozen=True):
     """One measured figure, never without its dataset and baseline."""
 
     dataset: str
@@ -97,7 +99,7 @@ class Quality(Strict):
     preset: str = ""
 
 
-class Training(Strict):
+class Training(Strict, frozen=True):
     """Where the weights come from."""
 
     data: tuple[str, ...]
@@ -107,15 +109,16 @@ class Training(Strict):
     remarks: str = ""
 
 
-class Manifest(Strict, kw_only=True):
+class Manifest(Strict, frozen=True, kw_only=True):
     """Everything the engine needs to know about a model.
 
     Attributes
     ----------
     task : {"separate", "transcribe"}
     domain : {"mask", "audio", "notes"}
-        "mask": features in, masks in bands out.  "audio": waveform in, stems out
-        (chunk state only).  "notes": features in, note probabilities out.
+        "mask": features in, masks in the bands of the first front end out.
+        "audio": waveform in, stems out (chunk state only).  "notes": features in,
+        note probabilities out.
     stems : tuple of str
         Separators: all stems, the residual last.  Transcribers: empty.
     notes : tuple of Notes
@@ -179,6 +182,29 @@ def encode(manifest: Manifest) -> str:
     return msgspec.json.encode(manifest).decode()
 
 
+def band_count(front_end: FrontEnd) -> int:
+    """How many bands `rtsep.bands.band_edges` makes for a front end.
+
+    It stops counting above `MAX_BANDS`: the parameters may come from a stranger.
+    """
+    count, low = 0, front_end.min_hz
+    while low < front_end.max_hz and count <= MAX_BANDS:
+        low += max(front_end.min_width_hz, low * (front_end.ratio - 1.0))
+        count += 1
+    return count
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
+
+
 class _Versioned(msgspec.Struct):
     format: int
 
@@ -190,6 +216,8 @@ def _check(m: Manifest) -> None:
         if not holds:
             raise BundleError(f"a manifest with {found}", expected)
 
+    for text in _texts(msgspec.to_builtins(m)):
+        need(all(c.isprintable() or c in "\n\t" for c in text), "control characters", "text")
     need(m.sample_rate in NATIVE_RATES, f"sample rate {m.sample_rate}", f"one of {NATIVE_RATES}")
     need((m.task == "transcribe") == (m.domain == "notes"), f"{m.task} of {m.domain}", "a pair")
     if m.task == "separate":
@@ -197,9 +225,15 @@ def _check(m: Manifest) -> None:
         need(len(set(m.stems)) == len(m.stems), "two stems of one name", "different names")
     else:
         need(len(m.notes) >= 1, "no notes", "the notes of at least one stem")
+        heard = [notes.stem for notes in m.notes]
+        need(len(set(heard)) == len(heard), "two notes of one stem", "different stems")
+        for notes in m.notes:
+            n_different = len(set(notes.pitches))
+            need(0 < n_different == len(notes.pitches), "no or repeated pitches", "each once")
     if m.domain == "audio":
         need(isinstance(m.state, Chunk), "audio in and out by taps", "the chunk state")
         need(m.hop == 1 and not m.front_ends, "a hop or front end for raw audio", "neither")
+        need(m.lookahead == 0, "a lookahead for raw audio", "right context in its place")
     else:
         need(len(m.front_ends) >= 1, "no front end", "at least one")
     if isinstance(m.state, Taps):
@@ -218,4 +252,6 @@ def _check(m: Manifest) -> None:
         )
         need(end.synthesis % 2 == 0 and end.synthesis <= end.n_fft, "a bad window", "an even fall")
         need(end.min_hz < end.max_hz, "bands upside down", "min_hz below max_hz")
-        need(len(end.values) >= 1, "a front end without values", "level, pan or both")
+        n_different = len(set(end.values))
+        need(0 < n_different == len(end.values), "a front end's values", "level, pan or both")
+        need(band_count(end) <= MAX_BANDS, "a huge number of bands", f"at most {MAX_BANDS}")
