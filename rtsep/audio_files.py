@@ -22,6 +22,7 @@ import numpy.typing as npt
 from pedalboard.io import AudioFile
 
 from rtsep.errors import AudioError, OutputError
+from rtsep.output_file import unwritable
 from rtsep.rates import FILE_RATE_RANGE
 from rtsep.truncation import what_is_missing
 
@@ -29,6 +30,8 @@ Audio = npt.NDArray[np.float32]
 Format = Literal["wav", "flac"]
 
 BLOCK_FRAMES = 8192
+# The bindings turn a Python file's error into one of these, at times as its cause.
+_WRITE_ERRORS = (OSError, RuntimeError, SystemError)
 _READABLE = "a wav, flac, mp3, ogg or aiff file"
 
 
@@ -221,8 +224,8 @@ class AudioWriter:
             block = np.clip(block, -1.0, 1.0)
         try:
             self._encoder.write(block)
-        except OSError as error:
-            raise unwritable(self.path, error) from None
+        except _WRITE_ERRORS as error:
+            raise unwritable(self.path, _os_error(error)) from None
 
     def close(self) -> None:
         """Finish the file.
@@ -235,8 +238,8 @@ class AudioWriter:
         try:
             self._encoder.close()
             self._file.close()
-        except OSError as error:
-            raise unwritable(self.path, error) from None
+        except _WRITE_ERRORS as error:
+            raise unwritable(self.path, _os_error(error)) from None
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -247,16 +250,12 @@ class AudioWriter:
             self.close()
 
 
-def unwritable(path: Path, error: OSError) -> OutputError:
-    """The refusal for a path that the operating system will not have written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(
-            f"the disk is full while writing {path}", "more room", "free some, or choose another -o"
-        )
-    reason = (error.strerror or str(error)).lower()
-    return OutputError(
-        f"{path} cannot be written ({reason})", "a place to write to", "choose another -o"
-    )
+def _os_error(error: BaseException) -> OSError:
+    """The operating system's word behind what the encoder's bindings raised."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause if cause is not None else OSError(errno.EIO, "the encoder gave up")
 
 
 def _check_readable(path: Path) -> None:
