@@ -1,0 +1,98 @@
+"""Between the stream of samples and frames of it: history, windows, overlap-add.
+
+Numbers below 1e-20 (-400 dB) are dropped on the way in, so that no subnormal
+number, slow on many processors, reaches the transforms.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from rtsep.kernels.simd import LANES, load, store
+
+Floats = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+
+_TINY = np.float32(1e-20)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def push_history(history: Floats, x: Array, position: int) -> int:
+    """Append a block to the history of the stream.
+
+    Every sample is written twice, half a row apart, so that the newest samples,
+    oldest first, always stand in one piece: ``history[c, p : p + length]``, where `p`
+    is the position returned.
+
+    Parameters
+    ----------
+    history : float32 array, shape (channels or more, 2 * length)
+        Rows beyond the channels of `x` are left alone.
+    x : float32 array, shape (channels, n)
+    position : int
+        What the last call returned; 0 at first.
+    """
+    length = history.shape[1] // 2
+    channels, n = x.shape
+    first = max(0, n - length)
+    for c in range(channels):
+        p = position
+        for i in range(first, n):
+            sample = x[c, i]
+            # Not the other way round: NaN must pass.
+            if abs(sample) < _TINY:
+                sample = np.float32(0.0)
+            history[c, p] = sample
+            history[c, p + length] = sample
+            p += 1
+            if p == length:
+                p = 0
+    return (position + n - first) % length
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def window_newest(history: Floats, position: int, window: Floats, re: Floats, im: Floats) -> None:
+    """The newest samples under the window: first channel real, second imaginary.
+
+    Parameters
+    ----------
+    history, position
+        As `push_history` leaves them; two rows.
+    window : float32 array, shape (n,)
+        At most as long as the history.
+    re, im : float32 array, shape (n,)
+        Written.
+    """
+    row = history.shape[1]
+    n = window.size
+    start = position + row // 2 - n
+    for i in range(0, n, LANES):
+        w = load(window, i)
+        store(re, i, load(history, start + i) * w)
+        store(im, i, load(history, row + start + i) * w)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def overlap_add(tail: Floats, row: int, frame: Floats, out: Array, at: int, hop: int) -> None:
+    """Add a windowed frame to what earlier ones left; give out the first `hop` samples.
+
+    Parameters
+    ----------
+    tail : float32 array, shape (rows, synthesis)
+        Sums of the frames so far; the last `hop` of a row stay zero.
+    row : int
+        The row of this stem and channel.
+    frame : float32 array, shape (synthesis,)
+    out : float32 array
+        ``out.flat[at : at + hop]`` is written.
+    hop : int
+        A multiple of 8, at most half the synthesis length.
+    """
+    length = tail.shape[1]
+    start = row * length
+    for i in range(0, hop, LANES):
+        store(out, at + i, load(tail, start + i) + load(frame, i))
+    for i in range(0, length - hop, LANES):
+        store(tail, start + i, load(tail, start + i + hop) + load(frame, i + hop))
