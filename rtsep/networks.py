@@ -1,0 +1,159 @@
+"""Networks as the engine sees them: a frame of features in, frames of outputs out."""
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rtsep.backend import Device, Session
+from rtsep.bundle import Bundle
+from rtsep.errors import BundleError
+from rtsep.kernels.history import advance
+from rtsep.manifest import Chunk, Taps
+from rtsep.overlap_add import ChunkRunner
+
+Array = npt.NDArray[np.float32]
+
+
+class Network(Protocol):
+    """A network that is fed frame by frame.
+
+    Attributes
+    ----------
+    device : {"cpu", "cuda"}
+    delay_frames : int
+        Frame n has come out once frame ``n + delay_frames`` is in.
+    outputs : dict of str to float32 array, shape (max_ready, ...)
+        Frames in order.  The names are those of the graph, activations left out.
+    """
+
+    device: str
+    delay_frames: int
+    outputs: dict[str, Array]
+
+    @property
+    def error(self) -> BundleError | None:
+        """The first failure of the model since `reset`.
+
+        A stream goes on after it; the frames that it costs are NaN.
+        """
+
+    def push(self, features: Array) -> int:
+        """Take one frame of features, float32 [n_features].
+
+        Returns
+        -------
+        int
+            How many rows of every output are now complete, the oldest first; they
+            stay until the next push.
+        """
+
+    def reset(self) -> None:
+        """Forget everything that was pushed."""
+
+
+def open_network(bundle: Bundle, *, device: Device = "auto") -> Network:
+    """Load a bundle of the "mask" or "notes" domain.
+
+    Raises
+    ------
+    BundleError
+        The model cannot be loaded or run.
+    ValueError
+        The bundle is of the "audio" domain; that is `open_audio`'s.
+    """
+    if bundle.manifest.domain == "audio":
+        raise ValueError(f"bundle '{bundle.name}' takes audio; expected features (see open_audio)")
+    session = Session(bundle, device=device)
+    if isinstance(bundle.manifest.state, Taps):
+        return TapsNetwork(session, bundle.manifest.state)
+    return ChunkNetwork(session, bundle.manifest.state)
+
+
+def open_audio(bundle: Bundle, *, max_push: int, device: Device = "auto") -> ChunkRunner:
+    """Load a bundle of the "audio" domain; its frames are samples.
+
+    Parameters
+    ----------
+    max_push : int
+        The most samples that one ``push(samples)`` brings, `samples` with time first,
+        shape (n, 2); ``outputs["stems"]`` has the shape (stems, 2, max_ready).
+
+    Raises
+    ------
+    BundleError
+        The model cannot be loaded or run.
+    ValueError
+        The bundle is of another domain.
+    """
+    state = bundle.manifest.state
+    if bundle.manifest.domain != "audio" or not isinstance(state, Chunk):
+        raise ValueError(f"bundle '{bundle.name}' takes features; expected one that takes audio")
+    session = Session(bundle, device=device)
+    return ChunkRunner(session, state, {"audio": 2, "stems": 3}, max_push=max_push)
+
+
+class TapsNetwork:
+    """A causal network, one frame at a time, its history in a ring outside the graph.
+
+    See `Network`; every push completes one frame at once.
+    """
+
+    delay_frames = 0
+
+    def __init__(self, session: Session, state: Taps) -> None:
+        self.device: str = session.device
+        self.outputs = {k: v for k, v in session.outputs.items() if k != "activations"}
+        self.error: BundleError | None = None
+        self._session = session
+        self._features = session.inputs["features"][0]
+        self._taps = session.inputs["taps"]
+        self._activations = session.outputs["activations"]
+        self._dilations = np.array(state.dilations, np.int64)
+        n_ring = 1 << (state.taps * max(state.dilations) - 1).bit_length()
+        self._ring = np.zeros((len(state.dilations), n_ring, state.channels), np.float32)
+        # Compile, or load the compiled, before the first frame of a stream.
+        advance(self._ring, 0, self._activations, self._dilations, self._taps)
+        self.reset()
+
+    def push(self, features: Array) -> int:
+        """See `Network.push`; always 1."""
+        self._features[:] = features
+        try:
+            self._session.run()
+        except BundleError as error:
+            self.error = self.error or error
+        advance(self._ring, self._frame, self._activations, self._dilations, self._taps)
+        self._frame += 1
+        return 1
+
+    def reset(self) -> None:
+        """See `Network.reset`."""
+        self._ring.fill(0.0)
+        self._taps.fill(0.0)
+        self._frame = 0
+        self.error = None
+
+
+class ChunkNetwork:
+    """Any network, run by chunks with context and cross-fades; see `Network`."""
+
+    def __init__(self, session: Session, state: Chunk) -> None:
+        self.device: str = session.device
+        time_axes = dict.fromkeys((*session.inputs, *session.outputs), 1)
+        self._runner = ChunkRunner(session, state, time_axes)
+        self.outputs = self._runner.outputs
+        self.delay_frames = self._runner.delay_frames
+
+    @property
+    def error(self) -> BundleError | None:
+        """See `Network.error`."""
+        return self._runner.error
+
+    def push(self, features: Array) -> int:
+        """See `Network.push`."""
+        return self._runner.push(features[None])
+
+    def reset(self) -> None:
+        """See `Network.reset`."""
+        self._runner.reset()
