@@ -254,6 +254,8 @@ def _os_error(error: BaseException) -> OSError:
     """The operating system's word behind what the encoder's bindings raised."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
+        if isinstance(cause, KeyboardInterrupt | SystemExit):
+            raise cause
         cause = cause.__cause__ or cause.__context__
     return cause if cause is not None else OSError(errno.EIO, "the encoder gave up")
 
