@@ -28,8 +28,8 @@ from rtsep.kernels.bands import (
     write_levels,
     write_pans,
 )
-from rtsep.kernels.fft import Plan, join_all, plan_all, sub_transforms
-from rtsep.kernels.frames import push_history, window_newest
+from rtsep.kernels.fft import Plan, join_all, plan_all, transform_lanes
+from rtsep.kernels.frames import push_history
 from rtsep.kernels.simd import LANES
 from rtsep.manifest import FrontEnd
 from rtsep.rates import rate_factor
@@ -170,8 +170,19 @@ def _extract(  # type: ignore[no-untyped-def]
 ):
     """Features of one front end; `level` and `pan` say where they go, -1 for nowhere."""
     n_fft = tables.work_re.size
-    window_newest(history, position, tables.window, tables.work_re, tables.work_im)
-    sub_transforms(tables.work_re, tables.work_im, n_fft // LANES, LANES, tables.plan.twiddles)
+    length = history.shape[1] // 2
+    start = position + length - n_fft
+    transform_lanes(
+        history,
+        start,
+        history,
+        start + 2 * length,
+        tables.window,
+        0,
+        tables.plan.twiddles,
+        tables.work_re,
+        tables.work_im,
+    )
     join_all(tables.work_re, tables.work_im, tables.plan, tables.re, tables.im)
     tables.re[n_fft] = tables.re[0]
     tables.im[n_fft] = tables.im[0]

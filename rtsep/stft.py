@@ -7,39 +7,17 @@ forward and one back for each stem but the last.  The last stem, the residual, i
 delayed mix minus the others, which makes the stems sum to the mix whatever the masks.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from rtsep.kernels.fft import Plan, join_all, join_some, plan_all, plan_some, sub_transforms
-from rtsep.kernels.frames import overlap_add, push_history, window_newest
-from rtsep.kernels.masks import Spread, apply_mask, spread_masks, spread_table
+from rtsep.kernels.fft import Plan, join_all, join_some, plan_all, plan_some, transform_lanes
+from rtsep.kernels.frames import overlap_add, push_history
+from rtsep.kernels.masks import Spread, spread_masks, spread_table
 from rtsep.kernels.simd import LANES, load, store
 from rtsep.windows import analysis_window, synthesis_window
 
 Floats = npt.NDArray[np.float32]
-
-
-class _Tables(NamedTuple):
-    window: Floats
-    forward: Plan
-    inverse: Plan
-    spread: Spread
-
-
-class _State(NamedTuple):
-    history: Floats
-    tail: Floats
-    work_re: Floats
-    work_im: Floats
-    re: Floats
-    im: Floats
-    frame_re: Floats
-    frame_im: Floats
-    columns: Floats
-    spread: Floats
 
 
 class MaskingStft:
@@ -96,25 +74,30 @@ class MaskingStft:
         self._masks_shape = (n_stems, mask_matrix.shape[0])
         self._out_shape = (n_stems, channels, hop)
         self._position = 0
-        self._tables = _Tables(
-            analysis_window(n_fft, synthesis),
-            plan_all(n_fft),
-            _inverse_plan(n_fft, synthesis, hop),
-            spread_table(mask_matrix),
-        )
         masked = n_stems - 1
-        rows = -(-masked // LANES) * LANES
-        self._state = _State(
-            history=np.zeros((2, 2 * n_fft), np.float32),
-            tail=np.zeros((2 * masked, synthesis), np.float32),
-            work_re=np.zeros(n_fft, np.float32),
-            work_im=np.zeros(n_fft, np.float32),
-            re=np.zeros(n_fft, np.float32),
-            im=np.zeros(n_fft, np.float32),
-            frame_re=np.zeros(synthesis, np.float32),
-            frame_im=np.zeros(synthesis, np.float32),
-            columns=np.zeros(mask_matrix.shape[0] * LANES, np.float32),
-            spread=np.zeros((rows, n_fft), np.float32),
+        self._history = _zeros(2, 2 * n_fft)
+        self._tail = _zeros(2 * masked, synthesis)
+        # The end alone is worth its inner products up to an eighth of the frame.
+        whole = synthesis > n_fft // 8
+        inverse = plan_all(n_fft) if whole else plan_some(n_fft, np.arange(-synthesis, 0) + n_fft)
+        frame_length = n_fft if whole else synthesis
+        # Flat: Numba takes longer to unpack nested tuples than the forward transform needs.
+        self._arrays = (
+            self._history,
+            self._tail,
+            analysis_window(n_fft, synthesis),
+            synthesis_window(n_fft, synthesis, hop) / np.float32(n_fft),
+            *plan_all(n_fft),
+            *inverse,
+            *spread_table(mask_matrix),
+            _zeros(mask_matrix.shape[0] * LANES),
+            _zeros(-(-masked // LANES) * LANES, n_fft),
+            _zeros(n_fft),
+            _zeros(n_fft),
+            _zeros(n_fft),
+            _zeros(n_fft),
+            _zeros(frame_length),
+            _zeros(frame_length),
         )
 
     def process(self, x: Floats, masks: Floats, out: Floats) -> None:
@@ -144,54 +127,79 @@ class MaskingStft:
                 f"x {x.shape}, masks {masks.shape}, out {out.shape}; expected "
                 f"{self._x_shape}, {self._masks_shape}, {self._out_shape}"
             )
-        self._position = _process(x, masks, out, self._position, self._tables, self._state)
+        self._position = _process(x, masks, out, self._position, *self._arrays)
 
     def reset(self) -> None:
         """Forget the stream: what follows is as after construction."""
-        self._state.history.fill(0.0)
-        self._state.tail.fill(0.0)
+        self._history.fill(0.0)
+        self._tail.fill(0.0)
         self._position = 0
 
 
-def _inverse_plan(n_fft: int, synthesis: int, hop: int) -> Plan:
-    """The inverse transform of which only the synthesis window's samples are wanted."""
-    gain = synthesis_window(n_fft, synthesis, hop).astype(np.float64) / n_fft
-    lanes = LANES
-    while 2 * lanes * synthesis <= n_fft and 2 * lanes * LANES <= n_fft:
-        lanes *= 2
-    return plan_some(n_fft, lanes, np.arange(n_fft - synthesis, n_fft), gain)
+def _zeros(*shape: int) -> Floats:
+    return np.zeros(shape, np.float32)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _process(  # type: ignore[no-untyped-def]
-    x, masks, out, position, tables, state
+    x,
+    masks,
+    out,
+    position,
+    history,
+    tail,
+    analysis,
+    synthesis,
+    forward_twiddles,
+    forward_order,
+    forward_join_re,
+    forward_join_im,
+    inverse_twiddles,
+    inverse_order,
+    inverse_join_re,
+    inverse_join_im,
+    mask_bands,
+    mask_shares,
+    mask_columns,
+    spread,
+    lanes_re,
+    lanes_im,
+    spectrum_re,
+    spectrum_im,
+    left,
+    right,
 ):
+    forward = Plan(forward_twiddles, forward_order, forward_join_re, forward_join_im)
+    inverse = Plan(inverse_twiddles, inverse_order, inverse_join_re, inverse_join_im)
     n_stems, channels, hop = out.shape
-    n_fft = state.re.size
-    synthesis = state.frame_re.size
-    inverse = tables.inverse
-    lanes = inverse.join_re.size // synthesis
+    n_fft = spectrum_re.size
 
-    position = push_history(state.history, x, position)
-    window_newest(state.history, position, tables.window, state.work_re, state.work_im)
-    sub_transforms(state.work_re, state.work_im, n_fft // LANES, LANES, tables.forward.twiddles)
-    join_all(state.work_re, state.work_im, tables.forward, state.re, state.im)
+    position = push_history(history, x, position)
+    second = position + 2 * n_fft
+    transform_lanes(
+        history, position, history, second, analysis, 0, forward.twiddles, lanes_re, lanes_im
+    )
+    join_all(lanes_re, lanes_im, forward, spectrum_re, spectrum_im)
 
-    spread_masks(masks, n_stems - 1, tables.spread, state.columns, state.spread)
+    spread_masks(masks, n_stems - 1, Spread(mask_bands, mask_shares), mask_columns, spread)
     for s in range(n_stems - 1):
-        apply_mask(state.re, state.im, state.spread, s, state.work_re, state.work_im)
-        # Real and imaginary parts change places: the inverse transform.
-        sub_transforms(state.work_im, state.work_re, n_fft // lanes, lanes, inverse.twiddles)
-        join_some(state.work_im, state.work_re, lanes, inverse, state.frame_im, state.frame_re)
+        # Imaginary parts as real ones and the reverse: the inverse transform.
+        transform_lanes(
+            spectrum_im, 0, spectrum_re, 0, spread, s * n_fft, inverse.twiddles, lanes_im, lanes_re
+        )
+        if left.size == n_fft:
+            join_all(lanes_im, lanes_re, inverse, right, left)
+        else:
+            join_some(lanes_im, lanes_re, inverse, right, left)
         at = s * channels * hop
-        overlap_add(state.tail, 2 * s, state.frame_re, out, at, hop)
+        overlap_add(tail, 2 * s, left, synthesis, out, at, hop)
         if channels == 2:
-            overlap_add(state.tail, 2 * s + 1, state.frame_im, out, at + hop, hop)
+            overlap_add(tail, 2 * s + 1, right, synthesis, out, at + hop, hop)
 
     for c in range(channels):
-        delayed = c * 2 * n_fft + position + n_fft - synthesis
+        delayed = c * 2 * n_fft + position + n_fft - synthesis.size
         for i in range(0, hop, LANES):
-            rest = load(state.history, delayed + i)
+            rest = load(history, delayed + i)
             for s in range(n_stems - 1):
                 rest = rest - load(out, (s * channels + c) * hop + i)
             store(out, ((n_stems - 1) * channels + c) * hop + i, rest)

@@ -1,15 +1,14 @@
 r"""Complex FFTs of power-of-two length on vectors of eight numbers.
 
-A transform of length N is N = n · lanes (Cooley and Tukey 1965): `lanes` interleaved
-sequences of n points each, which stand side by side in memory just as they are, are
-transformed in place by radix-4 decimation in frequency, whole vectors at a time, and
-then joined:
+A transform of length N is split into N = 8 n (Cooley and Tukey 1965): eight interleaved
+sequences of n points, which stand side by side in memory just as they are, go through
+radix-4 decimation in frequency together, one in each lane of a vector.  Then the lanes
+are joined:
 
-.. math:: X[j + n t] = \sum_r W_N^{r j} W_{lanes}^{r t} Z_r[j]
+.. math:: X[j + n t] = \sum_{r=0}^{7} W_8^{r t} W_N^{r j} Z_r[j]
 
-`join_all` gives every X (eight lanes); `join_some` gives any few, each as one inner
-product, which is how an inverse transform of which only the end is wanted costs less
-than a whole one.
+`join_all` gives every X; `join_some` gives any few, each as one inner product, which is
+how an inverse transform of which only the end is wanted costs less than a whole one.
 
 Real and imaginary parts are separate flat arrays.  Exchanging the two at input and
 output turns a forward transform into an inverse one (without the factor 1/N), so
@@ -37,10 +36,10 @@ class Plan(NamedTuple):
     ----------
     twiddles : float32 array, flat
         For every radix-4 stage and row: w, w², w³ as (real, imaginary) pairs.
-    order : int64 array, shape (n,)
-        Where in the transformed lanes the row of output j starts.
+    order : int64 array, shape (outputs,)
+        Where in the transformed lanes the row of each output starts.
     join_re, join_im : float32 array, flat
-        The factors of the joining sums, `lanes` for each output row.
+        The factors of the joining sums, eight for each output.
     """
 
     twiddles: Floats
@@ -50,52 +49,36 @@ class Plan(NamedTuple):
 
 
 def plan_all(n_fft: int) -> Plan:
-    """Tables for a whole transform with `sub_transforms` and `join_all`.
+    """Tables for a whole transform: `transform_lanes`, then `join_all`.
 
     Parameters
     ----------
     n_fft : int
         A power of two, at least 64.
     """
-    n = _sub_length(n_fft, LANES)
-    rows = np.exp(-2j * np.pi * np.outer(np.arange(n), np.arange(LANES)) / n_fft)
-    return _plan(n, LANES, rows)
+    return plan_some(n_fft, np.arange(n_fft // LANES))
 
 
-def plan_some(n_fft: int, lanes: int, outputs: Indices, gain: npt.NDArray[np.float64]) -> Plan:
-    """Tables for a few outputs of a transform with `sub_transforms` and `join_some`.
+def plan_some(n_fft: int, outputs: Indices) -> Plan:
+    """Tables for a few outputs of a transform: `transform_lanes`, then `join_some`.
 
     Parameters
     ----------
     n_fft : int
-        A power of two, at least 8 times `lanes`.
-    lanes : int
-        A power of two, at least 8.
+        A power of two, at least 64.
     outputs : int array
         The indices wanted; a multiple of 8 of them.
-    gain : float array, shape of `outputs`
-        Factor of every output.
     """
-    n = _sub_length(n_fft, lanes)
-    rows = np.exp(-2j * np.pi * np.outer(outputs, np.arange(lanes)) / n_fft)
-    plan = _plan(n, lanes, rows * gain[:, None])
-    return plan._replace(order=plan.order[outputs % n])
-
-
-def _plan(n: int, lanes: int, rows: npt.NDArray[np.complex128]) -> Plan:
+    n = n_fft // LANES
+    if n_fft & (n_fft - 1) or n < LANES:
+        raise ValueError(f"an FFT of {n_fft} points; expected a power of two of at least 64")
+    factors = np.exp(-2j * np.pi * np.outer(outputs, np.arange(LANES)) / n_fft)
     return Plan(
         _stage_twiddles(n),
-        _output_positions(n) * lanes,
-        np.ascontiguousarray(rows.real, dtype=np.float32).ravel(),
-        np.ascontiguousarray(rows.imag, dtype=np.float32).ravel(),
+        _output_positions(n)[outputs % n] * LANES,
+        factors.real.astype(np.float32).ravel(),
+        factors.imag.astype(np.float32).ravel(),
     )
-
-
-def _sub_length(n_fft: int, lanes: int) -> int:
-    n = n_fft // lanes
-    if n_fft < 1 or n_fft & (n_fft - 1) or lanes % LANES or n < LANES:
-        raise ValueError(f"an FFT of {n_fft} points; expected a power of two of at least 64")
-    return n
 
 
 def _stage_twiddles(n: int) -> Floats:
@@ -120,53 +103,83 @@ def _output_positions(n: int) -> Indices:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def sub_transforms(re: Floats, im: Floats, n: int, lanes: int, twiddles: Floats) -> None:
-    """Transform `lanes` interleaved sequences of `n` points in place.
+def transform_lanes(
+    source_re: Floats,
+    re_at: int,
+    source_im: Floats,
+    im_at: int,
+    factor: Floats,
+    factor_at: int,
+    twiddles: Floats,
+    re: Floats,
+    im: Floats,
+) -> None:
+    """Transform the eight lanes of a signal that is multiplied by a real factor.
 
-    The result is in digit-reversed order: see `Plan.order`.
+    Parameters
+    ----------
+    source_re, source_im, factor : float32 array
+        The signal is ``source.flat[at : at + n_fft]``, part by part, times
+        ``factor.flat[factor_at : factor_at + n_fft]``: a window or a mask.
+    re_at, im_at, factor_at : int
+    twiddles : float32 array
+        `Plan.twiddles`.
+    re, im : float32 array, shape (n_fft,)
+        Written, rows in digit-reversed order: see `Plan.order`.
     """
-    size = n
+    total = re.size
+    step = total // 4
     table = 0
-    while size >= 4:
-        step = (size // 4) * lanes
-        for j in range(size // 4):
-            w1r, w1i = twiddles[table], twiddles[table + 1]
-            w2r, w2i = twiddles[table + 2], twiddles[table + 3]
-            w3r, w3i = twiddles[table + 4], twiddles[table + 5]
+    for i0 in range(0, step, LANES):
+        i1, i2, i3 = i0 + step, i0 + 2 * step, i0 + 3 * step
+        f0, f1 = load(factor, factor_at + i0), load(factor, factor_at + i1)
+        f2, f3 = load(factor, factor_at + i2), load(factor, factor_at + i3)
+        y0r, y0i, y1r, y1i, y2r, y2i, y3r, y3i = _radix4(
+            load(source_re, re_at + i0) * f0,
+            load(source_im, im_at + i0) * f0,
+            load(source_re, re_at + i1) * f1,
+            load(source_im, im_at + i1) * f1,
+            load(source_re, re_at + i2) * f2,
+            load(source_im, im_at + i2) * f2,
+            load(source_re, re_at + i3) * f3,
+            load(source_im, im_at + i3) * f3,
+        )
+        store(re, i0, y0r)
+        store(im, i0, y0i)
+        _store_turned(re, im, i1, y1r, y1i, twiddles, table)
+        _store_turned(re, im, i2, y2r, y2i, twiddles, table + 2)
+        _store_turned(re, im, i3, y3r, y3i, twiddles, table + 4)
+        table += 6
+    while step >= 4 * LANES:
+        block = step
+        step //= 4
+        for j in range(0, step, LANES):
+            for i0 in range(j, total, block):
+                i1, i2, i3 = i0 + step, i0 + 2 * step, i0 + 3 * step
+                y0r, y0i, y1r, y1i, y2r, y2i, y3r, y3i = _radix4(
+                    load(re, i0),
+                    load(im, i0),
+                    load(re, i1),
+                    load(im, i1),
+                    load(re, i2),
+                    load(im, i2),
+                    load(re, i3),
+                    load(im, i3),
+                )
+                store(re, i0, y0r)
+                store(im, i0, y0i)
+                _store_turned(re, im, i1, y1r, y1i, twiddles, table)
+                _store_turned(re, im, i2, y2r, y2i, twiddles, table + 2)
+                _store_turned(re, im, i3, y3r, y3i, twiddles, table + 4)
             table += 6
-            for block in range(j * lanes, n * lanes, 4 * step):
-                for i0 in range(block, block + lanes, LANES):
-                    i1 = i0 + step
-                    i2 = i1 + step
-                    i3 = i2 + step
-                    y0r, y0i, y1r, y1i, y2r, y2i, y3r, y3i = _radix4(
-                        load(re, i0),
-                        load(im, i0),
-                        load(re, i1),
-                        load(im, i1),
-                        load(re, i2),
-                        load(im, i2),
-                        load(re, i3),
-                        load(im, i3),
-                    )
-                    store(re, i0, y0r)
-                    store(im, i0, y0i)
-                    store(re, i1, y1r * w1r - y1i * w1i)
-                    store(im, i1, y1r * w1i + y1i * w1r)
-                    store(re, i2, y2r * w2r - y2i * w2i)
-                    store(im, i2, y2r * w2i + y2i * w2r)
-                    store(re, i3, y3r * w3r - y3i * w3i)
-                    store(im, i3, y3r * w3i + y3i * w3r)
-        size //= 4
-    if size == 2:
-        for i0 in range(0, n * lanes, 2 * lanes):
-            for i in range(i0, i0 + lanes, LANES):
-                ar, ai = load(re, i), load(im, i)
-                br, bi = load(re, i + lanes), load(im, i + lanes)
-                store(re, i, ar + br)
-                store(im, i, ai + bi)
-                store(re, i + lanes, ar - br)
-                store(im, i + lanes, ai - bi)
+    if step == 2 * LANES:
+        for i0 in range(0, total, step):
+            i1 = i0 + LANES
+            ar, ai, br, bi = load(re, i0), load(im, i0), load(re, i1), load(im, i1)
+            store(re, i0, ar + br)
+            store(im, i0, ai + bi)
+            store(re, i1, ar - br)
+            store(im, i1, ai - bi)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -209,19 +222,17 @@ def join_all(re: Floats, im: Floats, plan: Plan, out_re: Floats, out_im: Floats)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def join_some(
-    re: Floats, im: Floats, lanes: int, plan: Plan, out_re: Floats, out_im: Floats
-) -> None:
-    """Join transformed lanes into the outputs that the plan names, times their gains."""
+def join_some(re: Floats, im: Floats, plan: Plan, out_re: Floats, out_im: Floats) -> None:
+    """Join eight transformed lanes into the outputs that the plan names."""
     for j in range(0, plan.order.size, LANES):
-        r0, i0 = _inner(re, im, lanes, plan, j)
-        r1, i1 = _inner(re, im, lanes, plan, j + 1)
-        r2, i2 = _inner(re, im, lanes, plan, j + 2)
-        r3, i3 = _inner(re, im, lanes, plan, j + 3)
-        r4, i4 = _inner(re, im, lanes, plan, j + 4)
-        r5, i5 = _inner(re, im, lanes, plan, j + 5)
-        r6, i6 = _inner(re, im, lanes, plan, j + 6)
-        r7, i7 = _inner(re, im, lanes, plan, j + 7)
+        r0, i0 = _turned(re, im, plan, j)
+        r1, i1 = _turned(re, im, plan, j + 1)
+        r2, i2 = _turned(re, im, plan, j + 2)
+        r3, i3 = _turned(re, im, plan, j + 3)
+        r4, i4 = _turned(re, im, plan, j + 4)
+        r5, i5 = _turned(re, im, plan, j + 5)
+        r6, i6 = _turned(re, im, plan, j + 6)
+        r7, i7 = _turned(re, im, plan, j + 7)
         store(out_re, j, sum_lanes((r0, r1, r2, r3, r4, r5, r6, r7)))
         store(out_im, j, sum_lanes((i0, i1, i2, i3, i4, i5, i6, i7)))
 
@@ -237,23 +248,17 @@ def _radix4(ar, ai, br, bi, cr, ci, dr, di):  # type: ignore[no-untyped-def]
 
 
 @njit(forceinline=True, error_model="numpy")
+def _store_turned(re, im, i, yr, yi, twiddles, table):  # type: ignore[no-untyped-def]
+    """Write a butterfly's output, multiplied by its twiddle factor."""
+    wr, wi = twiddles[table], twiddles[table + 1]
+    store(re, i, yr * wr - yi * wi)
+    store(im, i, yr * wi + yi * wr)
+
+
+@njit(forceinline=True, error_model="numpy")
 def _turned(re, im, plan, j):  # type: ignore[no-untyped-def]
     """The eight lanes of output row `j`, each turned by its factor."""
     row = plan.order[j]
     ar, ai = load(re, row), load(im, row)
     wr, wi = load(plan.join_re, j * LANES), load(plan.join_im, j * LANES)
     return ar * wr - ai * wi, ar * wi + ai * wr
-
-
-@njit(forceinline=True, error_model="numpy")
-def _inner(re, im, lanes, plan, j):  # type: ignore[no-untyped-def]
-    """The lanes of output `j` times their factors, added up to eight."""
-    row, factor = plan.order[j], j * lanes
-    ar, ai = load(re, row), load(im, row)
-    wr, wi = load(plan.join_re, factor), load(plan.join_im, factor)
-    sr, si = ar * wr - ai * wi, ar * wi + ai * wr
-    for lane in range(LANES, lanes, LANES):
-        ar, ai = load(re, row + lane), load(im, row + lane)
-        wr, wi = load(plan.join_re, factor + lane), load(plan.join_im, factor + lane)
-        sr, si = sr + (ar * wr - ai * wi), si + (ar * wi + ai * wr)
-    return sr, si

@@ -1,4 +1,4 @@
-"""Between the stream of samples and frames of it: history, windows, overlap-add.
+"""Between the stream of samples and frames of it: history and overlap-add.
 
 Numbers below 1e-20 (-400 dB) are dropped on the way in, so that no subnormal
 number, slow on many processors, reaches the transforms.
@@ -24,7 +24,7 @@ def push_history(history: Floats, x: Array, position: int) -> int:
 
     Every sample is written twice, half a row apart, so that the newest samples,
     oldest first, always stand in one piece: ``history[c, p : p + length]``, where `p`
-    is the position returned.
+    is the position returned and `length` half a row.
 
     Parameters
     ----------
@@ -53,30 +53,10 @@ def push_history(history: Floats, x: Array, position: int) -> int:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def window_newest(history: Floats, position: int, window: Floats, re: Floats, im: Floats) -> None:
-    """The newest samples under the window: first channel real, second imaginary.
-
-    Parameters
-    ----------
-    history, position
-        As `push_history` leaves them; two rows.
-    window : float32 array, shape (n,)
-        At most as long as the history.
-    re, im : float32 array, shape (n,)
-        Written.
-    """
-    row = history.shape[1]
-    n = window.size
-    start = position + row // 2 - n
-    for i in range(0, n, LANES):
-        w = load(window, i)
-        store(re, i, load(history, start + i) * w)
-        store(im, i, load(history, row + start + i) * w)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def overlap_add(tail: Floats, row: int, frame: Floats, out: Array, at: int, hop: int) -> None:
-    """Add a windowed frame to what earlier ones left; give out the first `hop` samples.
+def overlap_add(
+    tail: Floats, row: int, frame: Floats, window: Floats, out: Array, at: int, hop: int
+) -> None:
+    """Add the end of a frame to what earlier ones left; give out the first `hop` samples.
 
     Parameters
     ----------
@@ -84,15 +64,21 @@ def overlap_add(tail: Floats, row: int, frame: Floats, out: Array, at: int, hop:
         Sums of the frames so far; the last `hop` of a row stay zero.
     row : int
         The row of this stem and channel.
-    frame : float32 array, shape (synthesis,)
+    frame : float32 array, shape (synthesis or more,)
+        Its last `synthesis` samples count.
+    window : float32 array, shape (synthesis,)
+        Multiplies them.
     out : float32 array
         ``out.flat[at : at + hop]`` is written.
     hop : int
         A multiple of 8, at most half the synthesis length.
     """
-    length = tail.shape[1]
-    start = row * length
+    length = window.size
+    old = row * length
+    new = frame.size - length
     for i in range(0, hop, LANES):
-        store(out, at + i, load(tail, start + i) + load(frame, i))
+        store(out, at + i, load(tail, old + i) + load(frame, new + i) * load(window, i))
     for i in range(0, length - hop, LANES):
-        store(tail, start + i, load(tail, start + i + hop) + load(frame, i + hop))
+        later = i + hop
+        addend = load(frame, new + later) * load(window, later)
+        store(tail, old + i, load(tail, old + later) + addend)

@@ -1,4 +1,4 @@
-"""Masks: from bands to bins, and onto spectra."""
+"""Masks: from bands to bins."""
 
 from typing import NamedTuple
 
@@ -112,15 +112,3 @@ def _bin(columns, table, k):  # type: ignore[no-untyped-def]
     for term in range(1, table.bands.shape[0]):
         total = total + load(columns, table.bands[term, k]) * table.shares[term, k]
     return total
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def apply_mask(
-    re: Floats, im: Floats, spread: Floats, stem: int, out_re: Floats, out_im: Floats
-) -> None:
-    """Multiply a spectrum by one of the spread masks."""
-    row = stem * spread.shape[1]
-    for k in range(0, spread.shape[1], LANES):
-        m = load(spread, row + k)
-        store(out_re, k, load(re, k) * m)
-        store(out_im, k, load(im, k) * m)
