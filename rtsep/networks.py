@@ -90,7 +90,8 @@ def open_audio(bundle: Bundle, *, max_push: int, device: Device = "auto") -> Chu
     if bundle.manifest.domain != "audio" or not isinstance(state, Chunk):
         raise ValueError(f"bundle '{bundle.name}' takes features; expected one that takes audio")
     session = Session(bundle, device=device)
-    return ChunkRunner(session, state, {"audio": 2, "stems": 3}, max_push=max_push)
+    axes = {"audio": 2, "stems": 3}
+    return ChunkRunner(session, state, axes, max_push=max_push, device=session.device)
 
 
 class TapsNetwork:

@@ -47,6 +47,8 @@ class ChunkRunner:
         The time axis of the input and of every output, the batch axis counted.
     max_push : int
         The most frames that one `push` brings.
+    device : {"cpu", "cuda"}
+        What the session runs on, for the record.
 
     Attributes
     ----------
@@ -63,8 +65,15 @@ class ChunkRunner:
     """
 
     def __init__(
-        self, session: Runnable, state: Chunk, time_axes: dict[str, int], *, max_push: int = 1
+        self,
+        session: Runnable,
+        state: Chunk,
+        time_axes: dict[str, int],
+        *,
+        max_push: int = 1,
+        device: str = "cpu",
     ) -> None:
+        self.device = device
         self.delay_frames = state.chunk + state.right - 1
         self._state = state
         self._stride = state.chunk - state.crossfade
