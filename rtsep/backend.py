@@ -6,6 +6,7 @@ Measured with ONNX Runtime 1.31 on an empty graph: 3 µs a call with buffers bou
 
 import ctypes
 import io
+import re
 import sys
 import threading
 from contextlib import redirect_stdout
@@ -215,5 +216,11 @@ def _create(bundle: Bundle, providers: list[str]) -> Any:
 
 
 def _reason(error: Exception) -> str:
+    """What ONNX Runtime says, short, without the places in its source."""
     text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."
+    if "Available memory of" in text:
+        return f"it needs over {ARENA_BYTES >> 30} GiB of memory"
+    if "terminate flag" in text:
+        return f"it did not end within {WARM_UP_TIMEOUT_S:g} s"
+    text = re.sub(r"/onnxruntime_src/\S+ ", "", text)
+    return text if len(text) <= 240 else text[:237] + "..."

@@ -7,7 +7,6 @@ graphs, and a graph or manifest whose tensors are not those of its task (see
 `signature`).
 """
 
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -87,12 +86,12 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
-            raise BundleError(_line(f"{path} is {kind}"), "a bundle (an .onnx file)")
+            raise BundleError(f"{_shown(path)} is {kind}", "a bundle (an .onnx file)")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise BundleError(
-            _line(f"no bundle at {path}"),
+            f"no bundle at {_shown(path)}",
             "a path, or one of: " + (", ".join(shipped) or "(none shipped)"),
             "'rtsep models' lists those that ship",
         ) from None
@@ -100,7 +99,7 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
         if isinstance(error, BundleError):
             raise
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise BundleError(_line(f"{path} cannot be read ({reason})")) from None
+        raise BundleError(f"{_shown(path)} cannot be read ({reason})") from None
     return parse_bundle(data, str(path), path)
 
 
@@ -124,7 +123,9 @@ def parse_bundle(data: bytes, label: str = "bundle", path: Path | None = None) -
     try:
         return _parse(data, path)
     except BundleError as error:
-        raise BundleError(_line(f"{label}: {error.found}"), error.expected, error.remedy) from None
+        raise BundleError(
+            f"{_shown(label)}: {_line(error.found)}", error.expected, error.remedy
+        ) from None
 
 
 def signature(manifest: Manifest) -> tuple[Shapes, Shapes]:
@@ -211,24 +212,24 @@ def _manifest_text(model: onnx.ModelProto) -> str:
         )
     if len(texts[0]) > MAX_MANIFEST_BYTES:
         raise BundleError("a manifest of over 1 MiB", "a few kilobytes")
-    return str(texts[0])
+    return _text(texts[0])
 
 
 def _refuse_foreign_parts(model: onnx.ModelProto) -> None:
     """Refuse what a bundle may not hold, wherever in the model it stands."""
     if model.functions or model.training_info:
         raise BundleError("an ONNX file with functions or training parts", "a plain graph")
-    domains = {entry.domain for entry in model.opset_import}
+    domains = {_text(entry.domain) for entry in model.opset_import}
     for message in _messages(model):
         if isinstance(message, onnx.TensorProto):
             if message.data_location == onnx.TensorProto.EXTERNAL or message.external_data:
                 raise BundleError(
-                    f"tensor '{message.name}' kept outside the file",
+                    f"tensor '{_text(message.name)}' kept outside the file",
                     "all weights inside it",
                     "export the bundle without external data",
                 )
         elif isinstance(message, onnx.NodeProto):
-            domains.add(message.domain)
+            domains.add(_text(message.domain))
     foreign = sorted(domains - {"", "ai.onnx"})
     if foreign or not model.opset_import:
         raise BundleError(
@@ -257,8 +258,8 @@ def _check_tensors(
     for value in values:
         tensor = value.type.tensor_type
         if tensor.elem_type != onnx.TensorProto.FLOAT:
-            raise BundleError(f"{role} '{value.name}' that is no float32 tensor", "float32")
-        in_graph[value.name] = tuple(
+            raise BundleError(f"{role} '{_text(value.name)}' that is no float32 tensor", "float32")
+        in_graph[_text(value.name)] = tuple(
             dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim
         )
     sources = {"the manifest": {t.name: t.shape for t in stated}, "the graph": in_graph}
@@ -282,7 +283,18 @@ def _fits(shape: Sequence[int], needed: Sequence[int]) -> bool:
     )
 
 
+def _text(value: str | bytes) -> str:
+    """A string of the model; protobuf gives those that are no UTF-8 as bytes."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
+
+
 def _line(text: str) -> str:
     """`text` on one short line, without control characters."""
-    text = " ".join(re.sub(r"[^ -~\u00a0-\ud7ff]", " ", text).split())
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _shown(path: str | Path) -> str:
+    """A path's end, short enough to leave room for what is wrong with it."""
+    text = _line(str(path)[-160:])
+    return text if len(str(path)) <= 160 else "..." + text
