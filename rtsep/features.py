@@ -13,7 +13,7 @@ A mono stream counts as two equal channels.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,27 +31,12 @@ from rtsep.kernels.bands import (
 from rtsep.kernels.fft import Plan, join_all, plan_all, transform_lanes
 from rtsep.kernels.frames import push_history
 from rtsep.kernels.simd import LANES
+from rtsep.kernels.workspace import pack, part
 from rtsep.manifest import FrontEnd
 from rtsep.rates import rate_factor
 from rtsep.windows import analysis_window
 
 Floats = npt.NDArray[np.float32]
-
-
-class _FrontEnd(NamedTuple):
-    """Tables and scratch of one front end."""
-
-    window: Floats
-    plan: Plan
-    sums: BandSums
-    work_re: Floats
-    work_im: Floats
-    re: Floats
-    im: Floats
-    left: Floats
-    right: Floats
-    left_sums: Floats
-    right_sums: Floats
 
 
 class FeatureExtractor:
@@ -92,13 +77,14 @@ class FeatureExtractor:
         self._x_shape = (channels, hop)
         self._position = 0
         self._history = np.zeros((2, 2 * factor * max(end.n_fft for end in front_ends)), np.float32)
-        self._parts = []
+        self._front_ends = []
         start = 0
         for end in front_ends:
-            tables, gain, n_bands = _front_end(end, sample_rate)
-            level = start + n_bands * end.values.index("level") if "level" in end.values else -1
-            pan = start + n_bands * end.values.index("pan") if "pan" in end.values else -1
-            self._parts.append((tables, gain, n_bands, level, pan))
+            arrays, gain, n_bands = _front_end(end, sample_rate)
+            places = [start + n_bands * i for i in range(len(end.values))]
+            at = dict(zip(end.values, places, strict=True))
+            numbers = (n_bands, gain, at.get("level", -1), at.get("pan", -1))
+            self._front_ends.append((*numbers, *arrays))
             start += n_bands * len(end.values)
         self.n_features = start
 
@@ -124,8 +110,8 @@ class FeatureExtractor:
             )
         self._position = push_history(self._history, x, self._position)
         mono = self._x_shape[0] == 1
-        for tables, gain, n_bands, level, pan in self._parts:
-            _extract(self._history, self._position, mono, tables, gain, n_bands, level, pan, out)
+        for end in self._front_ends:
+            _extract(out, self._history, self._position, mono, *end)
 
     def reset(self) -> None:
         """Forget the stream: what follows is as after construction."""
@@ -133,65 +119,81 @@ class FeatureExtractor:
         self._position = 0
 
 
-def _front_end(end: FrontEnd, sample_rate: int) -> tuple[_FrontEnd, float, int]:
-    """Tables, factor of the power sums and number of bands of a front end."""
+def _front_end(end: FrontEnd, sample_rate: int) -> tuple[tuple[Any, ...], float, int]:
+    """Tables and scratch, factor of the power sums and number of bands of a front end."""
     factor = rate_factor(sample_rate)
     n_fft = end.n_fft * factor
     window = analysis_window(n_fft, end.synthesis * factor)
     edges = band_edges(end.min_hz, end.max_hz, end.min_width_hz, end.ratio)
     matrix = band_matrix(edges, n_fft, sample_rate, cover=False)
-    n_bands = matrix.shape[0]
     sums = band_sums(matrix)
-
-    def scratch(size: int) -> Floats:
-        return np.zeros(size, np.float32)
-
-    tables = _FrontEnd(
-        window=window,
-        plan=plan_all(n_fft),
-        sums=sums,
-        work_re=scratch(n_fft),
-        work_im=scratch(n_fft),
-        re=scratch(n_fft + LANES),
-        im=scratch(n_fft + LANES),
-        left=scratch(n_fft // 2 + LANES),
-        right=scratch(n_fft // 2 + LANES),
-        left_sums=scratch(sums.first_bin.size),
-        right_sums=scratch(sums.first_bin.size),
-    )
     # A quarter: `split_power` leaves four times the power.
     gain = 2.0 / float(np.sum(np.square(window, dtype=np.float64))) / 4.0
-    return tables, gain, n_bands
+    plan = plan_all(n_fft)
+    scratch = (n_fft, n_fft, n_fft + LANES, n_fft + LANES, n_fft // 2 + LANES, n_fft // 2 + LANES)
+    floats = (
+        window,
+        plan.twiddles,
+        plan.join_re,
+        plan.join_im,
+        sums.weights,
+        *(np.zeros(size, np.float32) for size in scratch),
+        np.zeros_like(sums.first_bin, np.float32),
+        np.zeros_like(sums.first_bin, np.float32),
+    )
+    arrays = (*pack(floats), *pack((plan.order, sums.first_bin, sums.bounds)))
+    return arrays, gain, matrix.shape[0]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _extract(  # type: ignore[no-untyped-def]
-    history, position, mono, tables, gain, n_bands, level, pan, out
+    out,
+    history,
+    position,
+    mono,
+    n_bands,
+    gain,
+    level_at,
+    pan_at,
+    floats,
+    float_bounds,
+    indices,
+    index_bounds,
 ):
-    """Features of one front end; `level` and `pan` say where they go, -1 for nowhere."""
-    n_fft = tables.work_re.size
-    length = history.shape[1] // 2
-    start = position + length - n_fft
-    transform_lanes(
-        history,
-        start,
-        history,
-        start + 2 * length,
-        tables.window,
-        0,
-        tables.plan.twiddles,
-        tables.work_re,
-        tables.work_im,
+    """Features of one front end; `level_at` and `pan_at` say where they go, -1: nowhere."""
+    window = part(floats, float_bounds, 0)
+    plan = Plan(
+        part(floats, float_bounds, 1),
+        part(indices, index_bounds, 0),
+        part(floats, float_bounds, 2),
+        part(floats, float_bounds, 3),
     )
-    join_all(tables.work_re, tables.work_im, tables.plan, tables.re, tables.im)
-    tables.re[n_fft] = tables.re[0]
-    tables.im[n_fft] = tables.im[0]
-    split_power(tables.re, tables.im, tables.left, tables.right)
-    sum_bands(tables.left, tables.sums, tables.left_sums)
-    if not mono:
-        sum_bands(tables.right, tables.sums, tables.right_sums)
-    right_sums = tables.left_sums if mono else tables.right_sums
-    if level >= 0:
-        write_levels(tables.left_sums, right_sums, gain, out, level, n_bands)
-    if pan >= 0:
-        write_pans(tables.left_sums, right_sums, gain, out, pan, n_bands)
+    table = BandSums(
+        part(indices, index_bounds, 1),
+        part(indices, index_bounds, 2),
+        part(floats, float_bounds, 4),
+    )
+    lanes_re = part(floats, float_bounds, 5)
+    lanes_im = part(floats, float_bounds, 6)
+    spectrum_re = part(floats, float_bounds, 7)
+    spectrum_im = part(floats, float_bounds, 8)
+    left = part(floats, float_bounds, 9)
+    right = part(floats, float_bounds, 10)
+    left_sums = part(floats, float_bounds, 11)
+    right_sums = part(floats, float_bounds, 12)
+
+    n_fft = window.size
+    row = history.shape[1]
+    first = position + row // 2 - n_fft
+    second = first + row
+    transform_lanes(history, first, history, second, window, 0, plan.twiddles, lanes_re, lanes_im)
+    join_all(lanes_re, lanes_im, plan, spectrum_re, spectrum_im)
+    spectrum_re[n_fft] = spectrum_re[0]
+    spectrum_im[n_fft] = spectrum_im[0]
+    split_power(spectrum_re, spectrum_im, left, right)
+    sum_bands(left, table, left_sums)
+    sum_bands(left if mono else right, table, right_sums)
+    if level_at >= 0:
+        write_levels(left_sums, right_sums, gain, out, level_at, n_bands)
+    if pan_at >= 0:
+        write_pans(left_sums, right_sums, gain, out, pan_at, n_bands)

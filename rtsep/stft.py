@@ -15,6 +15,7 @@ from rtsep.kernels.fft import Plan, join_all, join_some, plan_all, plan_some, tr
 from rtsep.kernels.frames import overlap_add, push_history
 from rtsep.kernels.masks import Spread, spread_masks, spread_table
 from rtsep.kernels.simd import LANES, load, store
+from rtsep.kernels.workspace import pack, part
 from rtsep.windows import analysis_window, synthesis_window
 
 Floats = npt.NDArray[np.float32]
@@ -75,29 +76,38 @@ class MaskingStft:
         self._out_shape = (n_stems, channels, hop)
         self._position = 0
         masked = n_stems - 1
-        self._history = _zeros(2, 2 * n_fft)
-        self._tail = _zeros(2 * masked, synthesis)
         # The end alone is worth its inner products up to an eighth of the frame.
         whole = synthesis > n_fft // 8
-        inverse = plan_all(n_fft) if whole else plan_some(n_fft, np.arange(-synthesis, 0) + n_fft)
-        frame_length = n_fft if whole else synthesis
-        # Flat: Numba takes longer to unpack nested tuples than the forward transform needs.
-        self._arrays = (
-            self._history,
-            self._tail,
-            analysis_window(n_fft, synthesis),
-            synthesis_window(n_fft, synthesis, hop) / np.float32(n_fft),
-            *plan_all(n_fft),
-            *inverse,
-            *spread_table(mask_matrix),
-            _zeros(mask_matrix.shape[0] * LANES),
-            _zeros(-(-masked // LANES) * LANES, n_fft),
-            _zeros(n_fft),
-            _zeros(n_fft),
-            _zeros(n_fft),
-            _zeros(n_fft),
-            _zeros(frame_length),
-            _zeros(frame_length),
+        forward = plan_all(n_fft)
+        inverse = forward if whole else plan_some(n_fft, np.arange(-synthesis, 0) + n_fft)
+        spread = spread_table(mask_matrix)
+        self._tables, self._table_bounds = pack(
+            (
+                analysis_window(n_fft, synthesis),
+                synthesis_window(n_fft, synthesis, hop) / np.float32(n_fft),
+                forward.twiddles,
+                forward.join_re,
+                forward.join_im,
+                inverse.join_re,
+                inverse.join_im,
+                spread.shares,
+            )
+        )
+        self._indices, self._index_bounds = pack((forward.order, inverse.order, spread.bands))
+        frame = n_fft if whole else synthesis
+        self._state, self._state_bounds = pack(
+            (
+                _zeros(2, 2 * n_fft),
+                _zeros(2 * masked, synthesis),
+                _zeros(mask_matrix.shape[0] * LANES),
+                _zeros(-(-masked // LANES) * LANES, n_fft),
+                _zeros(n_fft),
+                _zeros(n_fft),
+                _zeros(n_fft),
+                _zeros(n_fft),
+                _zeros(frame),
+                _zeros(frame),
+            )
         )
 
     def process(self, x: Floats, masks: Floats, out: Floats) -> None:
@@ -127,12 +137,22 @@ class MaskingStft:
                 f"x {x.shape}, masks {masks.shape}, out {out.shape}; expected "
                 f"{self._x_shape}, {self._masks_shape}, {self._out_shape}"
             )
-        self._position = _process(x, masks, out, self._position, *self._arrays)
+        self._position = _process(
+            x,
+            masks,
+            out,
+            self._position,
+            self._tables,
+            self._table_bounds,
+            self._indices,
+            self._index_bounds,
+            self._state,
+            self._state_bounds,
+        )
 
     def reset(self) -> None:
         """Forget the stream: what follows is as after construction."""
-        self._history.fill(0.0)
-        self._tail.fill(0.0)
+        self._state.fill(0.0)
         self._position = 0
 
 
@@ -142,50 +162,47 @@ def _zeros(*shape: int) -> Floats:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _process(  # type: ignore[no-untyped-def]
-    x,
-    masks,
-    out,
-    position,
-    history,
-    tail,
-    analysis,
-    synthesis,
-    forward_twiddles,
-    forward_order,
-    forward_join_re,
-    forward_join_im,
-    inverse_twiddles,
-    inverse_order,
-    inverse_join_re,
-    inverse_join_im,
-    mask_bands,
-    mask_shares,
-    mask_columns,
-    spread,
-    lanes_re,
-    lanes_im,
-    spectrum_re,
-    spectrum_im,
-    left,
-    right,
+    x, masks, out, position, tables, table_bounds, indices, index_bounds, state, state_bounds
 ):
-    forward = Plan(forward_twiddles, forward_order, forward_join_re, forward_join_im)
-    inverse = Plan(inverse_twiddles, inverse_order, inverse_join_re, inverse_join_im)
+    analysis = part(tables, table_bounds, 0)
+    synthesis = part(tables, table_bounds, 1)
+    twiddles = part(tables, table_bounds, 2)
+    forward = Plan(
+        twiddles,
+        part(indices, index_bounds, 0),
+        part(tables, table_bounds, 3),
+        part(tables, table_bounds, 4),
+    )
+    inverse = Plan(
+        twiddles,
+        part(indices, index_bounds, 1),
+        part(tables, table_bounds, 5),
+        part(tables, table_bounds, 6),
+    )
     n_stems, channels, hop = out.shape
-    n_fft = spectrum_re.size
+    n_fft = analysis.size
+    table = Spread(part(indices, index_bounds, 2), part(tables, table_bounds, 7))
+    history = part(state, state_bounds, 0).reshape(2, 2 * n_fft)
+    tail = part(state, state_bounds, 1)
+    columns = part(state, state_bounds, 2)
+    spread = part(state, state_bounds, 3)
+    lanes_re = part(state, state_bounds, 4)
+    lanes_im = part(state, state_bounds, 5)
+    spectrum_re = part(state, state_bounds, 6)
+    spectrum_im = part(state, state_bounds, 7)
+    left = part(state, state_bounds, 8)
+    right = part(state, state_bounds, 9)
 
     position = push_history(history, x, position)
     second = position + 2 * n_fft
-    transform_lanes(
-        history, position, history, second, analysis, 0, forward.twiddles, lanes_re, lanes_im
-    )
+    transform_lanes(history, position, history, second, analysis, 0, twiddles, lanes_re, lanes_im)
     join_all(lanes_re, lanes_im, forward, spectrum_re, spectrum_im)
 
-    spread_masks(masks, n_stems - 1, Spread(mask_bands, mask_shares), mask_columns, spread)
+    spread_masks(masks, n_stems - 1, table, columns, spread, n_fft)
     for s in range(n_stems - 1):
         # Imaginary parts as real ones and the reverse: the inverse transform.
         transform_lanes(
-            spectrum_im, 0, spectrum_re, 0, spread, s * n_fft, inverse.twiddles, lanes_im, lanes_re
+            spectrum_im, 0, spectrum_re, 0, spread, s * n_fft, twiddles, lanes_im, lanes_re
         )
         if left.size == n_fft:
             join_all(lanes_im, lanes_re, inverse, right, left)

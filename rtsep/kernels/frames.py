@@ -60,7 +60,7 @@ def overlap_add(
 
     Parameters
     ----------
-    tail : float32 array, shape (rows, synthesis)
+    tail : float32 array, flat, `synthesis` for each row
         Sums of the frames so far; the last `hop` of a row stay zero.
     row : int
         The row of this stem and channel.

@@ -19,9 +19,9 @@ class Spread(NamedTuple):
 
     Attributes
     ----------
-    bands : int64 array, shape (n_terms, n_bins padded)
+    bands : int64 array, flat, `n_terms` for each bin
         Bands that a bin lies in, times 8.
-    shares : float32 array, shape (n_terms, n_bins padded)
+    shares : float32 array, flat, `n_terms` for each bin
         Zero where a bin lies in fewer bands.
     """
 
@@ -43,15 +43,18 @@ def spread_table(matrix: Floats) -> Spread:
     bands = np.argsort(-matrix, axis=0, kind="stable")[:n_terms]
     shares = np.take_along_axis(matrix, bands, axis=0)
     bands = np.where(shares == 0.0, bands[:1], bands)
-    padding = ((0, 0), (0, -n_bins % LANES))
+    # A transposition takes eight bins at a time.
+    padding = ((0, -n_bins % LANES), (0, 0))
     return Spread(
-        np.ascontiguousarray(np.pad(bands * LANES, padding)).astype(np.int64),
-        np.ascontiguousarray(np.pad(shares, padding)).astype(np.float32),
+        np.pad(bands.T * LANES, padding).astype(np.int64).ravel(),
+        np.pad(shares.T, padding).astype(np.float32).ravel(),
     )
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def spread_masks(masks: Floats, count: int, table: Spread, columns: Floats, spread: Floats) -> None:
+def spread_masks(
+    masks: Floats, count: int, table: Spread, columns: Floats, spread: Floats, n_fft: int
+) -> None:
     """Masks in bands become masks of all bins, the negative frequencies with them.
 
     Parameters
@@ -63,11 +66,12 @@ def spread_masks(masks: Floats, count: int, table: Spread, columns: Floats, spre
     table : Spread
     columns : float32 array, shape (n_bands * 8,)
         Scratch.
-    spread : float32 array, shape (count rounded up to 8, n_fft)
+    spread : float32 array, flat, `n_fft` for each of `count` rounded up to 8
         Written: real, even masks.
+    n_fft : int
     """
     n_bands = masks.shape[1]
-    n_fft = spread.shape[1]
+    terms = table.bands.size // (n_fft // 2 + LANES)
     for first in range(0, count, LANES):
         members = min(LANES, count - first)
         for s in range(members):
@@ -79,14 +83,14 @@ def spread_masks(masks: Floats, count: int, table: Spread, columns: Floats, spre
         for k in range(0, n_fft // 2 + 1, LANES):
             v0, v1, v2, v3, v4, v5, v6, v7 = transpose(
                 (
-                    _bin(columns, table, k),
-                    _bin(columns, table, k + 1),
-                    _bin(columns, table, k + 2),
-                    _bin(columns, table, k + 3),
-                    _bin(columns, table, k + 4),
-                    _bin(columns, table, k + 5),
-                    _bin(columns, table, k + 6),
-                    _bin(columns, table, k + 7),
+                    _bin(columns, table, terms, k),
+                    _bin(columns, table, terms, k + 1),
+                    _bin(columns, table, terms, k + 2),
+                    _bin(columns, table, terms, k + 3),
+                    _bin(columns, table, terms, k + 4),
+                    _bin(columns, table, terms, k + 5),
+                    _bin(columns, table, terms, k + 6),
+                    _bin(columns, table, terms, k + 7),
                 )
             )
             at = first * n_fft + k
@@ -106,9 +110,10 @@ def spread_masks(masks: Floats, count: int, table: Spread, columns: Floats, spre
 
 
 @njit(forceinline=True, error_model="numpy")
-def _bin(columns, table, k):  # type: ignore[no-untyped-def]
+def _bin(columns, table, terms, k):  # type: ignore[no-untyped-def]
     """The masks of up to eight stems at bin `k`."""
-    total = load(columns, table.bands[0, k]) * table.shares[0, k]
-    for term in range(1, table.bands.shape[0]):
-        total = total + load(columns, table.bands[term, k]) * table.shares[term, k]
+    at = k * terms
+    total = load(columns, table.bands[at]) * table.shares[at]
+    for i in range(at + 1, at + terms):
+        total = total + load(columns, table.bands[i]) * table.shares[i]
     return total
