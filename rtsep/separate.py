@@ -57,8 +57,7 @@ def separate_audio(
     Yields
     ------
     SeparatedBlock
-        One or more for every chunk, and those of the end.  The stems of all of them
-        in a row are as long as the file.
+        As results come.  The stems of all of them in a row are as long as the file.
     """
     return _Separation(engine, sample_rate, channels).run(chunks)
 
@@ -82,6 +81,7 @@ class _Separation:
         rate = engine_rate(engine, sample_rate)
         engine.prepare(rate, MAX_BLOCK, channels)
         self._n_stems = len(engine.stems)
+        self._lanes = max(self._n_stems - 1, 0) * channels
         self._file_rate, self._engine_rate = sample_rate, rate
         self._taken = self._given = 0
         self._taken_e = 0
@@ -91,8 +91,7 @@ class _Separation:
         if rate != sample_rate:
             self._into = Resampler(sample_rate, rate, channels)
             if self._n_stems:
-                lanes = (self._n_stems - 1) * channels
-                self._back = Resampler(rate, sample_rate, lanes)
+                self._back = Resampler(rate, sample_rate, self._lanes)
         # The mix from sample `_given` on.
         self._mix: deque[Floats] = deque()
         self._cut: set[tuple[str, int]] = set()
@@ -139,7 +138,7 @@ class _Separation:
             self._given_e += n
             stems = stems[:, :, begin:end]
             if self._back is not None:
-                lanes = stems[:-1].reshape(-1, stems.shape[2])
+                lanes = stems[:-1].reshape(self._lanes, end - begin)
                 stems = self._split(self._back.process(lanes))
             yield self._block(stems, self._engine.take_notes())
 
@@ -147,7 +146,7 @@ class _Separation:
         """Stems at the file's rate, [n_stems - 1, channels] as lanes, and the residual."""
         n = min(lanes.shape[1], self._taken - self._given)
         stems = np.empty((self._n_stems, self._channels, n), np.float32)
-        stems[:-1] = lanes[:, :n].reshape(-1, self._channels, n)
+        stems[:-1] = lanes[:, :n].reshape(self._n_stems - 1, self._channels, n)
         position = 0
         while position < n:
             block = self._mix.popleft()
