@@ -184,7 +184,11 @@ def _parse(data: bytes, path: Path | None) -> Bundle:
     _refuse_foreign_parts(model)
     manifest = decode(_manifest_text(model))
     inputs, outputs = signature(manifest)
-    for name, shape in (inputs | outputs).items():
+    sizes = inputs | outputs
+    if isinstance(state := manifest.state, Taps):
+        reach = state.taps * max(state.dilations)
+        sizes["history"] = (len(state.dilations), reach, state.channels)
+    for name, shape in sizes.items():
         if prod(shape) > MAX_ELEMENTS:
             raise BundleError(f"tensor '{name}' of shape {shape}", f"at most {MAX_ELEMENTS} values")
     graph = model.graph

@@ -372,6 +372,10 @@ def giant_taps(fields: dict[str, Any]) -> None:
     fields["state"] |= {"channels": 1 << 20, "taps": 1 << 10}
 
 
+def giant_history(fields: dict[str, Any]) -> None:
+    fields["state"] |= {"channels": 1 << 10, "dilations": [1 << 15, 1, 1]}
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -381,7 +385,8 @@ def giant_taps(fields: dict[str, Any]) -> None:
         (other_bands, "'features' of shape"),
         (other_channels, "'taps' of shape [3, 2, 6]"),
         (other_layers, "'taps' of shape [3, 2, 6]"),
-        (giant_taps, "at most"),
+        (giant_taps, "'taps' of shape (3, 1024, 1048576); expected at most"),
+        (giant_history, "'history' of shape (3, 65536, 1024); expected at most"),
     ],
 )
 def test_manifest_that_lies(change: Callable[[dict[str, Any]], None], found: str) -> None:
