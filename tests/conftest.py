@@ -2,8 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.rtsep.cli import CommandLine
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +20,13 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"RTSEP_DATA names {folder}, which is not a folder")
     return folder
+
+
+@pytest.fixture
+def rtsep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> "CommandLine":
+    """The command line, in an empty folder."""
+    from tests.rtsep.cli import CommandLine
+
+    return CommandLine(tmp_path, monkeypatch, capsys)

@@ -1,0 +1,166 @@
+"""The commands and their options, and the one place where errors become lines.
+
+Everything heavy is imported inside the command that needs it.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from rtsep.cli.console import complain
+from rtsep.errors import RtsepError
+from rtsep.presets import PRESETS
+
+app = typer.Typer(
+    name="rtsep",
+    help="A mix in, its stems and its notes out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Files = Annotated[
+    list[Path], typer.Argument(help="Audio: wav, flac, mp3, ogg, aiff.", show_default=False)
+]
+OutputDir = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the results.", show_default=False)
+]
+TranscriberOption = Annotated[
+    str | None,
+    typer.Option("--transcriber", help="Bundle for the notes, by name or path.", metavar="BUNDLE"),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results already there.")]
+
+
+@app.command()
+def separate(
+    files: Files,
+    output: OutputDir,
+    stems: Annotated[
+        str | None, typer.Option(help="Write these only, e.g. drums,bass.", metavar="A,B")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Bundle, by name or path.", metavar="BUNDLE")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help=f"Position of the latency dial: {', '.join(PRESETS)}.")
+    ] = "offline",
+    file_format: Annotated[
+        str, typer.Option("--format", help="wav (32-bit float) or flac (24 bits).")
+    ] = "wav",
+    no_midi: Annotated[bool, typer.Option("--no-midi", help="Stems only, no notes.")] = False,
+    transcriber: TranscriberOption = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Take songs apart: OUTPUT/<song>/<stem>.wav and OUTPUT/<song>/<song>.mid."""
+    from rtsep.cli.batch import separate_files
+
+    separate_files(
+        files,
+        output,
+        stems=None if stems is None else [stem.strip() for stem in stems.split(",")],
+        model=model,
+        preset=preset,
+        file_format=file_format,
+        transcriber=transcriber,
+        midi=not no_midi,
+        overwrite=overwrite,
+    )
+
+
+@app.command()
+def transcribe(
+    files: Files,
+    output: OutputDir,
+    transcriber: TranscriberOption = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write songs' notes as MIDI, one track a stem: OUTPUT/<song>.mid."""
+    from rtsep.cli.batch import transcribe_files
+
+    transcribe_files(files, output, transcriber=transcriber, overwrite=overwrite)
+
+
+@app.command()
+def models() -> None:
+    """List the models that come with rtsep."""
+    from rtsep.cli.models import show_models
+
+    show_models()
+
+
+@app.command()
+def info(
+    bundle: Annotated[str, typer.Argument(help="Name or path.", show_default=False)],
+) -> None:
+    """Show what a bundle states: tensors, latency, training data, measured quality."""
+    from rtsep.cli.models import show_bundle
+
+    show_bundle(bundle)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine, with the fix for what is missing."""
+    from rtsep.cli.checkup import show_checkup
+
+    if not show_checkup():
+        raise typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from rtsep import __version__
+
+        typer.echo(f"rtsep {__version__}")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit status."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
+    sys.exit(_run())
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    # Unwinds, so that half-written results are removed.
+    raise SystemExit(128 + number)
+
+
+def _run() -> int:
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == 130:
+            complain("interrupted; what was unfinished is removed")
+        return end.code if isinstance(end.code, int) else 1
+    except RtsepError as error:
+        complain(str(error))
+        return 2
+    except BrokenPipeError:
+        # The reader of our output has left; keep the interpreter's last flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError:
+        complain("out of memory; close other programs, or process fewer stems")
+        return 2
+    except Exception as error:
+        if os.environ.get("RTSEP_TRACEBACK"):
+            raise
+        complain(
+            f"a mistake in rtsep itself ({type(error).__name__}: {error}); "
+            "run again with RTSEP_TRACEBACK=1 and report what it prints"
+        )
+        return 70
+    return 0

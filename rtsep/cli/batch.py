@@ -1,0 +1,170 @@
+"""Many files, one after the other: what fails is reported, the rest goes on."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import typer
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from rtsep.audio_files import Format
+from rtsep.cli.console import complain, one_line, stderr, stdout
+from rtsep.engine import Engine
+from rtsep.errors import OutputError, RtsepError
+from rtsep.output_file import unwritable
+from rtsep.presets import PRESETS
+from rtsep.songs import (
+    OnProgress,
+    Song,
+    find_separator,
+    find_transcriber,
+    separate_song,
+    transcribe_song,
+)
+
+_FORMATS: dict[str, Format] = {"wav": "wav", "flac": "flac"}
+
+
+def separate_files(
+    files: Sequence[Path],
+    output: Path,
+    *,
+    stems: Sequence[str] | None,
+    model: str | None,
+    preset: str,
+    file_format: str,
+    transcriber: str | None,
+    midi: bool,
+    overwrite: bool,
+) -> None:
+    """See ``rtsep separate --help``.
+
+    Raises
+    ------
+    RtsepError
+        Something that concerns all files.
+    typer.Exit
+        With status 2, after all files, when some could not be used.
+    """
+    names = _names(files)
+    if preset not in PRESETS:
+        raise RtsepError(f"--preset {preset}", f"one of {', '.join(PRESETS)}")
+    if file_format not in _FORMATS:
+        raise RtsepError(f"--format {file_format}", " or ".join(_FORMATS))
+    separator = find_separator(model if model is not None else PRESETS[preset].bundle)
+    listener = find_transcriber(transcriber) if midi else None
+    known = separator.manifest.stems
+    if stems is not None and (not stems or set(stems) - set(known)):
+        unknown = ", ".join(stem or "''" for stem in stems if stem not in known)
+        raise RtsepError(f"--stems {unknown}", f"some of {','.join(known)}")
+    wanted = None if stems is None else list(dict.fromkeys(stems))
+    engine = Engine(separator, listener, PRESETS[preset])
+
+    def work(source: Path, name: str, on_progress: OnProgress) -> Song:
+        return separate_song(
+            engine,
+            listener,
+            source,
+            output / name,
+            stems=wanted,
+            file_format=_FORMATS[file_format],
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+
+    def describe(name: str, song: Song) -> str:
+        notes = "" if song.midi is None else f" and {len(song.notes):,} notes"
+        return f"{output / name}: {', '.join(song.stems)}{notes} ({song.speed:.1f}x real time)"
+
+    _run(files, names, work, describe)
+
+
+def transcribe_files(
+    files: Sequence[Path], output: Path, *, transcriber: str | None, overwrite: bool
+) -> None:
+    """See ``rtsep transcribe --help``; raises as `separate_files`."""
+    names = _names(files)
+    listener = find_transcriber(transcriber)
+    engine = Engine(None, listener, PRESETS["offline"])
+
+    def work(source: Path, name: str, on_progress: OnProgress) -> Song:
+        target = output / f"{name}.mid"
+        if target.exists() and not overwrite:
+            raise OutputError(
+                f"{target} is there already",
+                remedy="choose another -o, or replace it with --overwrite",
+            )
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(output, error) from None
+        return transcribe_song(engine, listener, source, target, on_progress=on_progress)
+
+    def describe(name: str, song: Song) -> str:
+        return f"{song.midi}: {len(song.notes):,} notes ({song.speed:.1f}x real time)"
+
+    _run(files, names, work, describe)
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """What each file's results are called; no two alike."""
+    names: dict[str, Path] = {}
+    for file in files:
+        if not file.stem:
+            raise OutputError(f"{file} has no name to call its results by", "a file")
+        if file.stem in names:
+            raise OutputError(
+                f"{names[file.stem]} and {file} would both be called {file.stem}",
+                "inputs of different names",
+                "rename one, or run them with different -o",
+            )
+        names[file.stem] = file
+    return list(names)
+
+
+def _run(
+    files: Sequence[Path],
+    names: Sequence[str],
+    work: Callable[[Path, str, OnProgress], Song],
+    describe: Callable[[str, Song], str],
+) -> None:
+    results, failed = stdout(), 0
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=stderr(),
+        transient=True,
+        disable=not stderr().is_terminal,
+    )
+    with progress:
+        for source, name in zip(files, names, strict=True):
+            task = progress.add_task(one_line(source.name), total=None)
+
+            def report(done: int, total: int, task: TaskID = task) -> None:
+                progress.update(task, completed=done, total=total)
+
+            try:
+                song = work(source, name, report)
+            except RtsepError as error:
+                failed += 1
+                progress.remove_task(task)
+                complain(str(error))
+                continue
+            progress.remove_task(task)
+            results.print(one_line(describe(name, song)), markup=False, soft_wrap=True)
+            for remark in song.remarks:
+                complain(f"{source.name}: {remark}")
+    if failed:
+        if 1 < len(files) != failed:
+            complain(f"{failed} of {len(files)} files could not be used; the others are done")
+        raise typer.Exit(2)
