@@ -1,0 +1,187 @@
+"""The project as a whole: what imports what, how fast it starts, what the README says."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rtsep.bundle import shipped_bundles
+from tests.rtsep.cli import CommandLine, music, write_audio
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {
+    "rtsep": ROOT / "rtsep",
+    "rtsep_bridge": ROOT / "bridge/rtsep_bridge",
+    "rtsep_export": ROOT / "export/rtsep_export",
+}
+
+#: Whole modules, from the ground up: each imports only from its own floor and below.
+#: Those of one floor may import each other as long as no circle comes of it.
+FLOORS = (
+    ("errors", "rates", "windows", "bands", "presets", "note_events", "truncation", "probes"),
+    ("kernels", "manifest", "output_file", "output_folder"),
+    ("bundle", "stft", "features", "resample", "audio_files", "midi_files", "picture"),
+    ("backend", "overlap_add", "note_tracker"),
+    ("networks",),
+    ("separators", "transcriber"),
+    ("engine",),
+    ("separate",),
+    ("songs", "doctor"),
+    ("cli", "demo", "__main__"),
+)
+RUNTIME = {"numpy", "numba", "llvmlite", "onnxruntime", "onnx", "google", "msgspec"} | {
+    "pedalboard",
+    "mido",
+    "typer",
+    "rich",
+}
+
+
+def modules(package: str) -> Iterator[tuple[str, Path]]:
+    """Dotted name and file of every module of a package."""
+    root = PACKAGES[package]
+    for path in sorted(root.rglob("*.py")):
+        parts = [package, *path.relative_to(root).with_suffix("").parts]
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def floor(name: str) -> int:
+    """The floor of a dotted module name, or of something in that module."""
+    part = name.split(".")[1]
+    floors = [number for number, parts in enumerate(FLOORS) if part in parts]
+    assert floors, f"{name} has no floor; put it on the lowest one on which it can stand"
+    return floors[0]
+
+
+def test_imports_point_down_the_floors() -> None:
+    for name, path in modules("rtsep"):
+        if name == "rtsep":
+            continue
+        for target in imports(path):
+            if target.startswith("rtsep.") and target.split(".")[1] != "__version__":
+                assert floor(target) <= floor(name), f"{name} imports {target}"
+
+
+def test_packages_import_each_other_one_way() -> None:
+    forbidden = {
+        "rtsep": {"rtsep_bridge", "rtsep_export"},
+        "rtsep_bridge": {"rtsep_export", "torch"},
+        "rtsep_export": {"rtsep_bridge"},
+    }
+    for package, names in forbidden.items():
+        for module, path in modules(package):
+            found = {target.split(".")[0] for target in imports(path)} & names
+            assert not found, f"{module} imports {found}"
+
+
+def test_the_runtime_imports_only_what_it_installs() -> None:
+    for module, path in modules("rtsep"):
+        roots = {target.split(".")[0] for target in imports(path)}
+        foreign = roots - RUNTIME - {"rtsep"} - set(sys.stdlib_module_names)
+        if module == "rtsep.picture":
+            foreign.discard("matplotlib")
+        assert not foreign, f"{module} imports {foreign}"
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_import_is_light() -> None:
+    code = "from time import perf_counter as t; a = t(); import rtsep; print(t() - a)"
+    assert min(float(python(code)) for _ in range(3)) <= 0.5
+    loaded = set(python("import rtsep; print(*sys.modules)").split())
+    assert not loaded & {"numpy", "numba", "onnxruntime", "pedalboard", "torch", "scipy"}
+
+
+def test_the_engine_comes_without_torch_and_matplotlib() -> None:
+    # Numba imports scipy where it is installed; ours never do (see above).
+    code = "import rtsep, rtsep.songs; rtsep.Engine; print(*sys.modules)"
+    assert not set(python(code).split()) & {"torch", "soundfile", "matplotlib"}
+
+
+def test_the_command_line_starts_without_what_only_work_needs() -> None:
+    loaded = set(python("import rtsep.cli; print(*sys.modules)").split())
+    assert not loaded & {"numba", "onnxruntime", "onnx", "pedalboard", "torch"}
+
+
+def readme_blocks(language: str) -> list[str]:
+    """The README's code blocks of one language."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def readme_commands() -> list[str]:
+    """Every line of the README's shell blocks."""
+    return [line for block in readme_blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def test_every_command_of_the_readme_runs(rtsep: CommandLine) -> None:
+    for name in ("song.mp3", "one.mp3", "two.flac"):
+        write_audio(rtsep.folder / name, music(0.3))
+    ran = 0
+    for command in readme_commands():
+        words = shlex.split(command)
+        if words[0] == "rtsep":
+            outcome = rtsep(*words[1:])
+            assert outcome.status == 0, (command, outcome)
+        elif words[0] == "make":
+            dry = ["make", "--dry-run", *words[1:]]
+            subprocess.run(dry, cwd=ROOT, capture_output=True, check=True)
+        elif words[0] == "python":
+            script = ROOT / words[1]
+            compile(script.read_text("utf-8"), str(script), "exec")
+        else:
+            assert words[:2] == ["pip", "install"], f"no test runs {command!r}"
+            assert words[2].startswith(".")
+        ran += 1
+    assert ran >= 8
+    assert (rtsep.folder / "out/song/song.mid").exists()
+
+
+def test_the_python_of_the_readme_runs(rtsep: CommandLine) -> None:
+    blocks = readme_blocks("python")
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_the_readme_names_every_command(rtsep: CommandLine) -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    for command in re.findall(r"^│ (\w+) ", rtsep("--help").out, re.MULTILINE):
+        assert f"rtsep {command}" in text
+
+
+def test_the_readme_links_to_what_exists() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.skipif(not shipped_bundles(), reason="no model ships with this tree")
+def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
+    from rtsep.demo.show import CLIP, show
+
+    clip = CLIP if CLIP.exists() else write_audio(tmp_path / "clip.flac", music(2))
+    show(tmp_path / "demo-out", clip)
+    names = {path.name for path in (tmp_path / "demo-out").iterdir()}
+    assert {"overview.png", "demo-out.mid", "drums.wav", "other.wav"} <= names
