@@ -76,8 +76,7 @@ class Engine:
         self._separation: tuple[Bundle, Model] | None = None
         self._transcription: tuple[Bundle, Network] | None = None
         if separator is not None:
-            model = open_separator(separator, preset, device=device)
-            self._separation = separator, model
+            self._separation = separator, open_separator(separator, preset, device=device)
         if transcriber is not None:
             self._transcription = transcriber, open_network(transcriber, device=device)
         self.preset = preset
@@ -241,11 +240,8 @@ class Engine:
 
     def take_notes(self) -> list[NoteEvent]:
         """The note events since the last call, in the order they were decided."""
-        notes = self._notes
-        if notes:
-            self._notes = []
-            return notes
-        return []
+        notes, self._notes = self._notes, []
+        return notes
 
     def flush_notes(self, end_sample: int | None = None) -> list[NoteEvent]:
         """End the stream for the notes: what is left, every note switched off.
@@ -294,15 +290,11 @@ class Engine:
             )
         n: int = block_in.shape[-1]
         if block_in.shape != (self.channels, n) or not 1 <= n <= self._max_block:
-            raise ValueError(
-                f"an input block of shape {block_in.shape}; "
-                f"expected ({self.channels}, 1 to {self._max_block})"
-            )
-        if block_out.shape != (len(self.stems), self.channels, n):
-            raise ValueError(
-                f"an output block of shape {block_out.shape}; "
-                f"expected ({len(self.stems)}, {self.channels}, {n})"
-            )
+            expected = f"({self.channels}, 1 to {self._max_block})"
+            raise ValueError(f"an input block of shape {block_in.shape}; expected {expected}")
+        stems_shape = (len(self.stems), self.channels, n)
+        if block_out.shape != stems_shape:
+            raise ValueError(f"an output block of shape {block_out.shape}; expected {stems_shape}")
         return n
 
     def _need_prepared(self) -> None:

@@ -284,6 +284,15 @@ def test_without_a_separator_there_are_notes_only() -> None:
     assert notes
 
 
+def test_a_separator_beside_it_changes_no_note() -> None:
+    _, alone = run(make(None, notes=True), melody(), 512)
+    beside = make("taps", notes=True)
+    _, notes = run(beside, melody(), 512)
+    late = PRESETS["live"].hop
+    assert notes == [event._replace(known_at=event.known_at + late) for event in alone]
+    assert beside.note_delay_samples == make(None, notes=True).note_delay_samples + late
+
+
 @pytest.mark.parametrize("preset", ["lowest", "live"])
 @pytest.mark.parametrize("rate", NATIVE_RATES)
 def test_no_hop_pays_for_two_networks(
