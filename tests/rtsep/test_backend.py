@@ -187,6 +187,7 @@ DENORMALS = """
 import threading
 import numpy as np
 from rtsep.backend import Session
+from rtsep.manifest import Chunk
 from tests.rtsep import models
 
 kernels = np.array([[0, 1e-2, 0], [0, 0, 0]], np.float32)
