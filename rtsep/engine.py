@@ -201,7 +201,6 @@ class Engine:
             self._feed_due = self._separator.network_hop
             hop = self._separator.hop
             self._render_due = self._separator.lag % hop or hop
-            self._ready_from = self._render_due - hop
         if self._transcriber is not None:
             self._transcriber.reset()
             self._notes_due = self._transcriber.hop + self._transcriber.phase

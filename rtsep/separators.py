@@ -155,7 +155,6 @@ class MaskSeparator:
         self._features.reset()
         self._network.reset()
         self._stft.reset()
-        self._ring.fill(0.0)
         self._completed = 0
         self.misses = 0
 
@@ -200,6 +199,5 @@ class AudioSeparator:
     def reset(self) -> None:
         """See `Separator.reset`."""
         self._runner.reset()
-        self._ring.fill(0.0)
         self._completed = 0
         self.misses = 0
