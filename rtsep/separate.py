@@ -167,9 +167,15 @@ class _Separation:
         return SeparatedBlock(start, stems, self._in_file(events))
 
     def _in_file(self, events: list[NoteEvent]) -> list[NoteEvent]:
-        """Events in samples of the file, without what was heard in its being cut off."""
+        """Events in samples of the file, without what was heard in its being cut off.
+
+        What still sounds at the end of the file is switched off there, however much
+        silence the engine was given after it.
+        """
         kept = []
         for event in events:
+            if not event.velocity and event.sample > self._taken_e:
+                event = event._replace(sample=self._taken_e)
             key = (event.stem, event.pitch)
             if event.velocity and event.sample >= self._taken_e:
                 self._cut.add(key)
