@@ -1,0 +1,1 @@
+"""What rtsep is measured against: methods without training, and the ceiling."""
