@@ -3,7 +3,7 @@ r"""What a network hears: levels and pans in bands of the newest samples, frame 
 For each front end, with window a, band matrix W and the real transforms
 X_c = rfft(a · newest samples of channel c):
 
-.. math:: P_c[b] = \frac{2}{\sum a^2} \sum_k W[b, k] |X_c[k]|^2
+.. math:: P_c[b] = \left(\frac{2}{\sum a}\right)^2 \sum_k W[b, k] |X_c[k]|^2
 
     level = (10 \log_{10}((P_L + P_R) / 2 + 10^{-9}) + 50) / 20
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import boolean, float32, float64, int64, njit, void
 
 from rtsep.bands import band_edges, band_matrix
 from rtsep.kernels.bands import (
@@ -128,7 +128,7 @@ def _front_end(end: FrontEnd, sample_rate: int) -> tuple[tuple[Any, ...], float,
     matrix = band_matrix(edges, n_fft, sample_rate, cover=False)
     sums = band_sums(matrix)
     # A quarter: `split_power` leaves four times the power.
-    gain = 2.0 / float(np.sum(np.square(window, dtype=np.float64))) / 4.0
+    gain = (2.0 / float(np.sum(window, dtype=np.float64))) ** 2 / 4.0
     plan = plan_all(n_fft)
     scratch = (n_fft, n_fft, n_fft + LANES, n_fft + LANES, n_fft // 2 + LANES, n_fft // 2 + LANES)
     floats = (
@@ -145,7 +145,17 @@ def _front_end(end: FrontEnd, sample_rate: int) -> tuple[tuple[Any, ...], float,
     return arrays, gain, matrix.shape[0]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+# The types are stated because anything else would be read as if it were float32.
+_NUMBERS = (int64, boolean, int64, float64, int64, int64)
+_PACKED = (float32[::1], int64[:, ::1], int64[::1], int64[:, ::1])
+
+
+@njit(
+    [void(float32[::1], float32[:, ::1], *_NUMBERS, *_PACKED)],
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
 def _extract(  # type: ignore[no-untyped-def]
     out,
     history,

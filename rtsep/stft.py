@@ -9,7 +9,7 @@ delayed mix minus the others, which makes the stems sum to the mix whatever the 
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import float32, int64, njit
 
 from rtsep.kernels.fft import Plan, join_all, join_some, plan_all, plan_some, transform_lanes
 from rtsep.kernels.frames import overlap_add, push_history
@@ -81,7 +81,7 @@ class MaskingStft:
         forward = plan_all(n_fft)
         inverse = forward if whole else plan_some(n_fft, np.arange(-synthesis, 0) + n_fft)
         spread = spread_table(mask_matrix)
-        self._tables, self._table_bounds = pack(
+        tables = pack(
             (
                 analysis_window(n_fft, synthesis),
                 synthesis_window(n_fft, synthesis, hop) / np.float32(n_fft),
@@ -93,9 +93,9 @@ class MaskingStft:
                 spread.shares,
             )
         )
-        self._indices, self._index_bounds = pack((forward.order, inverse.order, spread.bands))
+        indices = pack((forward.order, inverse.order, spread.bands))
         frame = n_fft if whole else synthesis
-        self._state, self._state_bounds = pack(
+        state = pack(
             (
                 _zeros(2, 2 * n_fft),
                 _zeros(2 * masked, synthesis),
@@ -109,6 +109,8 @@ class MaskingStft:
                 _zeros(frame),
             )
         )
+        self._state = state[0]
+        self._arrays = (*tables, *indices, *state)
 
     def process(self, x: Floats, masks: Floats, out: Floats) -> None:
         """One hop of mix in, one hop of every stem out.
@@ -137,18 +139,7 @@ class MaskingStft:
                 f"x {x.shape}, masks {masks.shape}, out {out.shape}; expected "
                 f"{self._x_shape}, {self._masks_shape}, {self._out_shape}"
             )
-        self._position = _process(
-            x,
-            masks,
-            out,
-            self._position,
-            self._tables,
-            self._table_bounds,
-            self._indices,
-            self._index_bounds,
-            self._state,
-            self._state_bounds,
-        )
+        self._position = _process(x, masks, out, self._position, *self._arrays)
 
     def reset(self) -> None:
         """Forget the stream: what follows is as after construction."""
@@ -160,7 +151,16 @@ def _zeros(*shape: int) -> Floats:
     return np.zeros(shape, np.float32)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+# The types are stated because anything else would be read as if it were float32.
+_PACKED = (float32[::1], int64[:, ::1], int64[::1], int64[:, ::1], float32[::1], int64[:, ::1])
+
+
+@njit(
+    [int64(float32[:, ::1], float32[:, ::1], float32[:, :, ::1], int64, *_PACKED)],
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
 def _process(  # type: ignore[no-untyped-def]
     x, masks, out, position, tables, table_bounds, indices, index_bounds, state, state_bounds
 ):

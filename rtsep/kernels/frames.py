@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import float32, int64, njit
 
 from rtsep.kernels.simd import LANES, load, store
 
@@ -18,7 +18,12 @@ Array = npt.NDArray[Any]
 _TINY = np.float32(1e-20)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(
+    [int64(float32[:, ::1], float32[:, ::1], int64)],
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
 def push_history(history: Floats, x: Array, position: int) -> int:
     """Append a block to the history of the stream.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import float32, njit, void
 
 Floats = npt.NDArray[np.float32]
 
@@ -10,7 +10,13 @@ _MAGNITUDE = np.int32(0x7FFF_FFFF)
 
 
 # Sums may be taken in any order, so that they run on vectors; NaN still counts.
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+@njit(
+    [void(float32[:, :, ::1], float32[:, ::1], float32[:, ::1])],
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+    fastmath={"reassoc", "contract", "nsz"},
+)
 def measure(block: Floats, peak: Floats, mean_square: Floats) -> None:
     """Measure a block.
 
