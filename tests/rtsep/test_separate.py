@@ -95,10 +95,12 @@ def test_other_rates_are_aligned_too(rate: int, channels: int) -> None:
     stems, _ = separate(engine_of("identity"), audio, rate)
     np.testing.assert_allclose(stems.sum(axis=0), audio, atol=1e-5)
     start = int(3000 / ratio)
-    for stem, mix in zip(stems[0, :, start:], audio[:, start:], strict=True):
+    # The file's end is a step, whose ringing the residual keeps.
+    inner = slice(start, -500)
+    for stem, mix in zip(stems[0, :, inner], audio[:, inner], strict=True):
         assert abs(offset_samples(stem, mix)) <= 1 / 16
         error = np.mean(np.square(stem - mix)) / np.mean(np.square(mix))
-        assert 10 * np.log10(error) < -35
+        assert 10 * np.log10(error) < -70
 
 
 @pytest.mark.parametrize("kind", ["taps", "chunk", "audio"])
