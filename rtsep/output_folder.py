@@ -97,10 +97,9 @@ def refuse_existing(final: Path, *, overwrite: bool) -> None:
     OutputError
         `final` exists and may not be replaced, or is not a folder.
     """
-    try:
-        there = os.path.lexists(final)
-    except ValueError:
-        raise OutputError(f"{str(final)!r} is not a path", remedy="choose another -o") from None
+    if "\0" in str(final):
+        raise OutputError(f"{str(final)!r} is not a path", remedy="choose another -o")
+    there = os.path.lexists(final)
     if there and not final.is_dir():
         raise OutputError(f"{final} is a file", "a folder's name", "choose another -o")
     if there and not overwrite:

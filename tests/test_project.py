@@ -107,7 +107,8 @@ def python(code: str) -> str:
 
 
 def test_import_is_light() -> None:
-    code = "from time import perf_counter as t; a = t(); import rtsep; print(t() - a)"
+    # Processor time, so that a busy machine does not fail the test.
+    code = "from time import process_time as t; a = t(); import rtsep; print(t() - a)"
     assert min(float(python(code)) for _ in range(3)) <= 0.5
     loaded = set(python("import rtsep; print(*sys.modules)").split())
     assert not loaded & {"numpy", "numba", "onnxruntime", "pedalboard", "torch", "scipy"}

