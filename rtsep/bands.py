@@ -62,4 +62,5 @@ def band_matrix(
     if cover:
         edges[0], edges[-1] = min(edges[0], -width), max(edges[-1], sample_rate)
     overlap = np.minimum(high, edges[1:, None]) - np.maximum(low, edges[:-1, None])
-    return (np.maximum(overlap, 0.0) / width).astype(np.float32)
+    shares: npt.NDArray[np.float32] = (np.maximum(overlap, 0.0) / width).astype(np.float32)
+    return shares

@@ -1,0 +1,1 @@
+"""Data, training and ONNX export for rtsep.  Imports torch; the runtime never does."""

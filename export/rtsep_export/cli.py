@@ -1,0 +1,193 @@
+"""The command line of training: ``rtsep-export render | mixes | train | bundle``.
+
+The four commands, in this order, make the bundles that ship.
+"""
+
+import sys
+import warnings
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from rtsep.errors import RtsepError, SetupError
+
+app = typer.Typer(
+    name="rtsep-export",
+    help="Render data, train networks, write bundles. Order: render, mixes, train, bundle.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Split(StrEnum):
+    """Parts of the data set; a song is in one of them only."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+class NetworkName(StrEnum):
+    """What can be trained."""
+
+    separator = "separator"
+    transcriber = "transcriber"
+
+
+SplitOption = Annotated[Split, typer.Option(help="Part of the data set.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes at work.")]
+Out = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
+
+
+@app.command()
+def render(
+    output: Out,
+    split: SplitOption = Split.train,
+    data: Annotated[Path | None, typer.Option(help="Data folder; else RTSEP_DATA.")] = None,
+    bands: Annotated[int | None, typer.Option(help="At most so many band songs.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=2.0, help="Excerpt length.")] = None,
+    take: Annotated[int, typer.Option(min=0, help="Another number, another rendering.")] = 0,
+    workers: Workers = 2,
+) -> None:
+    """Render songs of the MIDI collections into OUTPUT/SPLIT/SONG/{mix,stems}.flac.
+
+    Songs already there are kept, so that an interrupted run continues.
+    """
+    from rtsep_export.collections import data_root
+    from rtsep_export.dataset import PLANS, render_split
+
+    plan = PLANS[split]
+    if bands is not None:
+        plan = replace(plan, bands=bands, pianos=0, others=0)
+    if seconds is not None:
+        plan = replace(plan, seconds=seconds)
+    songs = render_split(data_root(data), output, split, plan, workers=workers, take=take)
+    with _progress() as progress:
+        task = progress.add_task("rendering", total=None)
+        for done, total, name in songs:
+            progress.update(task, completed=done, total=total, description=name[:40])
+    Console().print(f"rendered: {output / split}")
+
+
+@app.command()
+def mixes(
+    rendered: Annotated[Path, typer.Argument(help="What 'render' wrote.", show_default=False)],
+    output: Out,
+    split: SplitOption = Split.train,
+    takes: Annotated[int, typer.Option(min=1, help="Mixes a song: its own, then remixes.")] = 3,
+    workers: Workers = 2,
+) -> None:
+    """Compute features and targets of training mixes, remixed across songs."""
+    from rtsep_export.mixes import make_mixes
+
+    folder = rendered / split
+    if not folder.is_dir():
+        raise SetupError(f"no {folder}", "rendered songs", "run rtsep-export render first")
+    with _progress() as progress:
+        task = progress.add_task("mixing", total=None)
+        for done, total, name in make_mixes(folder, output / split, takes, workers=workers):
+            progress.update(task, completed=done, total=total, description=name[:40])
+    Console().print(f"mixed: {output / split}")
+
+
+@app.command()
+def train(
+    network: Annotated[NetworkName, typer.Argument(show_default=False)],
+    mixed: Annotated[Path, typer.Argument(help="What 'mixes' wrote.", show_default=False)],
+    output: Out,
+    minutes: Annotated[float, typer.Option(min=0.05, help="Training time.")] = 90.0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Train a network for a while; an interrupted run continues where it stopped."""
+    import torch
+
+    from rtsep_export.training import Schedule, Task
+    from rtsep_export.training import train as run
+
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    task: Task
+    if network is NetworkName.separator:
+        from rtsep_export.separation import SeparationTask
+
+        task = SeparationTask(mixed / "train", mixed / "valid")
+    else:
+        from rtsep_export.transcription import TranscriptionTask
+
+        task = TranscriptionTask(mixed / "train", mixed / "valid")
+    console = Console()
+    with _progress() as progress:
+        bar = progress.add_task(network, total=1.0)
+
+        def report(step: int, share: float, figures: dict[str, float]) -> None:
+            text = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            if "score" in figures:
+                console.print(f"step {step}: {text}")
+            progress.update(bar, completed=min(share, 1.0), description=f"step {step} {text}"[:70])
+
+        weights = run(task, Schedule(minutes * 60.0, seed=seed), output, report)
+    console.print(f"trained: {weights}")
+
+
+@app.command()
+def bundle(
+    network: Annotated[NetworkName, typer.Argument(show_default=False)],
+    run: Annotated[Path, typer.Argument(help="What 'train' wrote.", show_default=False)],
+    rendered: Annotated[Path, typer.Option(help="What 'render' wrote: its recipes name the data.")],
+    output: Out,
+    version: Annotated[str, typer.Option(help="The bundles' version.")] = "0.1.0",
+) -> None:
+    """Write a trained network's bundles, each with its origin in its manifest."""
+    import torch
+
+    from rtsep_export.origin import training_record
+    from rtsep_export.separation import make_separator
+    from rtsep_export.to_onnx import export_separator, export_transcriber
+    from rtsep_export.transcription import make_transcriber
+
+    record = training_record(run, rendered / "train", network)
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        weights = torch.load(run / "model.pt", weights_only=True)
+        if network is NetworkName.separator:
+            separator = make_separator()
+            separator.load_state_dict(weights)
+            for head in separator.heads:
+                export_separator(separator, head, output / f"{head}.onnx", record, version)
+        else:
+            transcriber = make_transcriber()
+            transcriber.load_state_dict(weights)
+            export_transcriber(transcriber, output / "notes.onnx", record, version)
+    except (OSError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise RtsepError(f"{run / 'model.pt'}: {reason}", f"weights of the {network}") from None
+    Console().print(f"bundles: {output}")
+
+
+def _progress() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        *Progress.get_default_columns(),
+        TimeElapsedColumn(),
+        TextColumn(""),
+        console=Console(stderr=True),
+    )
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit status."""
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    try:
+        app()
+    except RtsepError as error:
+        print(f"rtsep-export: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)

@@ -1,0 +1,180 @@
+"""Training features and targets from rendered stems, computed once per mix.
+
+The features are those of `rtsep.features`, computed here for whole files at once
+(a test holds the two against each other).  The separator's target is the ideal mask
+of every band: the real factor that brings the mix closest to the stem in the least
+squares sense over the bins and channels of that band,
+
+    R_i[b] = Σ Re(X* S_i) / Σ |X|²,
+
+because for any mask m constant in the band the error is then exactly
+``Ex (m - R_i)² + const`` with ``Ex = Σ |X|²``: training on these few numbers is
+training on the signal-to-distortion ratio itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rtsep.bands import band_edges, band_matrix
+from rtsep.manifest import FrontEnd
+from rtsep.presets import PRESETS
+from rtsep.rates import REFERENCE_RATE
+from rtsep.windows import analysis_window
+
+SEPARATOR_FRONT_END = FrontEnd(
+    n_fft=2048,
+    synthesis=256,
+    min_hz=-11.71875,
+    max_hz=20_000.0,
+    min_width_hz=23.4375,
+    ratio=1.045,
+    values=("level", "pan"),
+)
+SEPARATOR_HOP = 256
+TRANSCRIBER_FRONT_ENDS = (
+    FrontEnd(
+        n_fft=8192,
+        synthesis=1024,
+        min_hz=24.0,
+        max_hz=9_000.0,
+        min_width_hz=5.859375,
+        ratio=2 ** (1 / 36),
+        values=("level",),
+    ),
+    FrontEnd(
+        n_fft=1024,
+        synthesis=256,
+        min_hz=-23.4375,
+        max_hz=18_000.0,
+        min_width_hz=46.875,
+        ratio=1.12,
+        values=("level",),
+    ),
+)
+TRANSCRIBER_HOP = 512
+MASK_RATIO_LIMIT = 16.0
+BLOCK_FRAMES = 64
+
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Head:
+    """One lookahead of the separator: which frames its masks are for.
+
+    Attributes
+    ----------
+    lookahead : int
+        Samples heard after the end of the frame that the mask is for.
+    target : {"live", "offline"}
+        The masking windows that the mask is fitted to.
+    """
+
+    lookahead: int
+    target: str
+
+
+HEADS = {
+    "live": Head(0, "live"),
+    "relaxed": Head(512, "live"),
+    "offline": Head(2048, "offline"),
+}
+
+
+def n_features(front_ends: Sequence[FrontEnd]) -> int:
+    """Width of the feature vector of some front ends."""
+    return sum(len(f.values) * n_bands(f) for f in front_ends)
+
+
+def n_bands(front_end: FrontEnd) -> int:
+    """Number of bands of a front end."""
+    return len(edges(front_end)) - 1
+
+
+def edges(f: FrontEnd) -> npt.NDArray[np.float64]:
+    """Band edges of a front end in Hz."""
+    return band_edges(f.min_hz, f.max_hz, f.min_width_hz, f.ratio)
+
+
+def features(
+    audio: Tensor, front_ends: Sequence[FrontEnd], hop: int, sample_rate: float = REFERENCE_RATE
+) -> Tensor:
+    """All feature vectors of a stereo signal, ``[frames, n_features]``."""
+    columns = []
+    for f in front_ends:
+        window = analysis_window(f.n_fft, f.synthesis)
+        bands = band_matrix(edges(f), f.n_fft, sample_rate, cover=False)
+        matrix = torch.from_numpy(bands.T.repeat(2, axis=0))
+        gain = (2.0 / float(window.sum())) ** 2
+        n_frames = audio.shape[-1] // hop
+        power = torch.cat(
+            [
+                _block(audio, window, hop, (k + 1) * hop, min(BLOCK_FRAMES, n_frames - k)).square()
+                @ matrix
+                for k in range(0, n_frames, BLOCK_FRAMES)
+            ],
+            dim=1,
+        )
+        left, right = power[0] * gain, power[-1] * gain
+        values = {
+            "level": (10 * torch.log10((left + right) / 2 + 1e-9) + 50) / 20,
+            "pan": (left - right) / (left + right + 1e-9),
+        }
+        columns += [values[v] for v in f.values]
+    return torch.cat(columns, dim=-1)
+
+
+def mask_targets(
+    stems: Tensor, preset: str, hop: int, first_end: int, speed: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Ideal band masks of all stems but the last, through a preset's windows.
+
+    Parameters
+    ----------
+    stems : ``[n_stems, 2, samples]``
+    hop, first_end : int
+        Frames end at ``first_end + k * hop``.
+    speed : float
+        The audio is taken to be sampled at ``speed * REFERENCE_RATE``.
+
+    Returns
+    -------
+    energy : ``[frames, bands]``, Σ |X|²
+    ratio : ``[frames, n_stems - 1, bands]``, clipped R_i
+    floor : ``[frames, n_stems]``, the error that no mask removes, Σ |S_i|² - Ex R_i²
+    """
+    p = PRESETS[preset]
+    window = analysis_window(p.n_fft, p.synthesis)
+    rate = REFERENCE_RATE * speed
+    bands = band_matrix(edges(SEPARATOR_FRONT_END), p.n_fft, rate, cover=True)
+    # Real and imaginary parts side by side: products of spectra become plain ones.
+    matrix = torch.from_numpy(bands.T.repeat(2, axis=0))
+    n_frames = (stems.shape[-1] - first_end) // hop + 1
+    results = []
+    # A few frames at a time stay in the cache.
+    for start in range(0, n_frames, BLOCK_FRAMES):
+        count = min(BLOCK_FRAMES, n_frames - start)
+        parts = _block(stems, window, hop, first_end + start * hop, count)
+        mix = parts.sum(0)
+        energy = mix.square().sum(0) @ matrix
+        cross = ((mix * parts).sum(1) @ matrix).transpose(0, 1)
+        total = parts.square().sum((1, 3)).T
+        ratio = (cross / (energy[:, None] + 1e-9)).clamp(-MASK_RATIO_LIMIT, MASK_RATIO_LIMIT)
+        floor = total - (2 * ratio * cross - energy[:, None] * ratio**2).sum(-1)
+        results.append((energy, ratio[:, :-1], floor.clamp_min(0)))
+    energy, ratio, floor = (torch.cat(column) for column in zip(*results, strict=True))
+    return energy, ratio, floor
+
+
+def _block(audio: Tensor, window: Array, hop: int, first_end: int, count: int) -> Tensor:
+    """Spectra of `count` frames as pairs of floats, ``[..., count, 2 * bins]``."""
+    n_fft = len(window)
+    start, stop = first_end - n_fft, first_end + (count - 1) * hop
+    part = torch.nn.functional.pad(audio[..., max(start, 0) : stop], (max(-start, 0), 0))
+    frames = part.unfold(-1, n_fft, hop)
+    return torch.view_as_real(torch.fft.rfft(frames * torch.from_numpy(window))).flatten(-2)

@@ -1,0 +1,189 @@
+"""Supervised training of the separator on stored mixes.
+
+The loss is the negative signal-to-distortion ratio of every stem over a segment, in
+dB, computed exactly from the band statistics of `rtsep_export.features`; a share of
+the mix's energy in numerator and denominator keeps silent stems finite.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from rtsep_export.features import (
+    HEADS,
+    SEPARATOR_FRONT_END,
+    SEPARATOR_HOP,
+    n_bands,
+    n_features,
+)
+from rtsep_export.mixes import OFFLINE_HOP
+from rtsep_export.stems import STEMS
+from rtsep_export.store import MixStore
+from rtsep_export.tcn import Separator
+
+# Shares of the mix's energy added to signal and error.  A stem that is as good as absent
+# gets the larger one: the decibels of silence would drown all others.
+SHARE = 1e-3
+ABSENT, ABSENT_SHARE = 3e-3, 3e-2
+HEAD_WEIGHTS = {"live": 1.0, "relaxed": 0.4, "offline": 0.6}
+ENTROPY_WEIGHT = 2.0
+STEM_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 0.5)
+STRIDE = OFFLINE_HOP // SEPARATOR_HOP
+
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+
+class Segment:
+    """A batch of segments: features and the statistics the loss needs."""
+
+    def __init__(self, parts: list[Arrays]) -> None:
+        stacked = {k: torch.from_numpy(np.stack([p[k] for p in parts])) for k in parts[0]}
+        self.features: Tensor = stacked["features"]
+        self.targets = {
+            "live": (10 ** stacked["energy"], stacked["ratio"], stacked["floor"]),
+            "offline": (10 ** stacked["energy4"], stacked["ratio4"], stacked["floor4"]),
+        }
+
+
+class SeparationTask:
+    """The separator with all its heads, its data and its loss."""
+
+    def __init__(
+        self, train: Path, valid: Path, *, frames: int = 640, batch: int = 8, bfloat16: bool = True
+    ) -> None:
+        self.train, self.valid = MixStore(train, "features"), MixStore(valid, "features")
+        self.frames, self.batch, self.bfloat16 = frames, batch, bfloat16
+        self.network: nn.Module = make_separator()
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Negative SDR of a random batch, averaged over heads and stems."""
+        parts = [self._segment(self.train, self.train.draw(rng), rng) for _ in range(self.batch)]
+        segment = Segment(parts)
+        features, blank = augment(segment.features, rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            masks = self.network(features)
+        weights = torch.tensor(STEM_WEIGHTS)
+        total = torch.zeros(())
+        figures = {}
+        for head, weight in HEAD_WEIGHTS.items():
+            sdr = segment_sdr(masks[head].float(), segment.targets, head, blank)
+            entropy = segment_entropy(masks[head].float(), segment.targets, head, blank)
+            total = total - weight * (sdr * weights).sum(-1).mean() / weights.sum()
+            total = total + weight * ENTROPY_WEIGHT * entropy
+            figures[head] = float(sdr.detach().mean())
+        return total / sum(HEAD_WEIGHTS.values()), figures
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """Mean SDR of the four named stems on fixed validation segments."""
+        rng = np.random.default_rng(5)
+        sums: dict[str, list[Tensor]] = {head: [] for head in HEADS}
+        for name in self.valid.names:
+            segment = Segment([self._segment(self.valid, name, rng) for _ in range(2)])
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                masks = network(segment.features)
+            for head in HEADS:
+                sums[head].append(segment_sdr(masks[head].float(), segment.targets, head, 0))
+        figures = {head: float(torch.cat(v)[:, :4].mean()) for head, v in sums.items()}
+        stems = torch.cat(sums["live"]).mean(0)
+        figures |= {f"live_{stem}": float(stems[i]) for i, stem in enumerate(STEMS)}
+        return figures | {"score": figures["live"]}
+
+    def _segment(self, store: MixStore, name: str, rng: np.random.Generator) -> Arrays:
+        frames = self.frames
+        length = min(len(store.array(name, "features")), len(store.array(name, "energy")))
+        last = (min(length, STRIDE * len(store.array(name, "energy4"))) - frames) // STRIDE
+        start = STRIDE * int(rng.integers(max(last, 1)))
+        part = {
+            k: store.window(name, k, start, frames)
+            for k in ("features", "energy", "ratio", "floor")
+        }
+        count = (frames - _offline_delay()) // STRIDE
+        for k in ("energy4", "ratio4", "floor4"):
+            part[k] = store.window(name, k, start // STRIDE, count)
+        return part
+
+
+def make_separator() -> Separator:
+    """The shipped separator's shape, with fresh weights."""
+    end = SEPARATOR_FRONT_END
+    return Separator(n_features([end]), n_bands(end), len(STEMS), tuple(HEADS))
+
+
+def _offline_delay() -> int:
+    """Network frames between an offline target's index and the mask made for it."""
+    return 2 * HEADS["offline"].lookahead // SEPARATOR_HOP
+
+
+def segment_sdr(
+    masks: Tensor, targets: dict[str, tuple[Tensor, Tensor, Tensor]], head: str, blank: int
+) -> Tensor:
+    """SDR in dB of every stem of every segment, ``[batch, n_stems]``.
+
+    Parameters
+    ----------
+    masks : ``[batch, frames, n_stems, bands]``
+    blank : int
+        Network frames at the start that do not count.
+    """
+    masks, energy, ratio, floor = _align(masks, targets, head, blank)
+    energy = energy[:, :, None]
+    whole = torch.cat([ratio, 1 - ratio.sum(2, keepdim=True)], dim=2)
+    error = (energy * (masks - whole).square()).sum((1, 3)) + floor.sum(1)
+    signal = (energy * whole.square()).sum((1, 3)) + floor.sum(1)
+    mix = energy.sum((1, 2, 3))[:, None]
+    share = torch.where(signal < ABSENT * mix, ABSENT_SHARE, SHARE) * mix + 1e-6
+    return 10 * torch.log10((signal + share) / (error + share))
+
+
+def segment_entropy(
+    masks: Tensor, targets: dict[str, tuple[Tensor, Tensor, Tensor]], head: str, blank: int
+) -> Tensor:
+    """Cross-entropy of the masks against the ideal shares, weighted by loudness.
+
+    The ratio loss is moved by the few loudest bands; this one lets every band teach,
+    and learning starts sooner.  Energies count with a power of 0.3.
+    """
+    masks, energy, ratio, _ = _align(masks, targets, head, blank)
+    whole = torch.cat([ratio, 1 - ratio.sum(2, keepdim=True)], dim=2).clamp_min(0)
+    whole = whole / whole.sum(2, keepdim=True)
+    weight = (energy + 1e-6) ** 0.3
+    weight = weight / weight.mean((1, 2), keepdim=True)
+    return -((whole * torch.log(masks + 1e-5)).sum(2) * weight).mean()
+
+
+def _align(
+    masks: Tensor, targets: dict[str, tuple[Tensor, Tensor, Tensor]], head: str, blank: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Masks and the target frames that they are for, from frame `blank` on."""
+    energy, ratio, floor = targets[HEADS[head].target]
+    if head == "offline":
+        masks = masks[:, _offline_delay() :: STRIDE]
+        blank = -(-blank // STRIDE)
+    else:
+        masks = masks[:, HEADS[head].lookahead // SEPARATOR_HOP :]
+    span = slice(blank, min(masks.shape[1], energy.shape[1]))
+    return masks[:, span], energy[:, span], ratio[:, span], floor[:, span]
+
+
+def augment(features: Tensor, rng: np.random.Generator) -> tuple[Tensor, int]:
+    """Levels, swapped channels and, now and then, an empty past.
+
+    Returns
+    -------
+    features : Tensor
+    blank : int
+        Frames at the start whose features were zeroed, as before the start of a file.
+    """
+    bands = features.shape[-1] // 2
+    gain_db = torch.from_numpy(rng.uniform(-22.0, 8.0, (len(features), 1, 1)).astype(np.float32))
+    sign = torch.from_numpy(rng.choice([-1.0, 1.0], (len(features), 1, 1)).astype(np.float32))
+    level = (features[..., :bands] + gain_db / 20).clamp_min(-2.0)
+    features = torch.cat([level, features[..., bands:] * sign], dim=-1)
+    blank = 0
+    if rng.random() < 0.1:
+        blank = int(rng.integers(1, features.shape[1] // 2))
+        features[:, :blank] = 0.0
+    return features, blank

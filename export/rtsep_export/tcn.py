@@ -1,0 +1,144 @@
+"""The causal temporal convolutional networks: separator and transcriber.
+
+The residual blocks follow "Transcription Is All You Need" (Hung, Wichern, Le Roux,
+ICASSP 2021): kernel 3, dilations doubling, repeated.  Here they are strictly causal,
+normalised frame by frame, and every layer sees its past through *taps*, so that one
+frame can be computed from the new features and a few stored activations.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+TAPS = 2
+
+
+class Block(nn.Module):
+    """Normalise, dilated causal convolution of width 3, ReLU, 1x1 convolution, add."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.norm = nn.LayerNorm(channels)
+        self.past = nn.Linear(TAPS * channels, channels, bias=False)
+        self.now = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.out.bias)
+        with torch.no_grad():
+            self.out.weight.mul_(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, frames, channels]`` to the same shape, zeros before the start."""
+        n = self.norm(x)
+        d = self.dilation
+        padded = functional.pad(n, (0, 0, TAPS * d, 0))
+        frames = x.shape[1]
+        past = torch.cat([padded[:, k * d : k * d + frames] for k in range(TAPS)], dim=-1)
+        return x + self.out(torch.relu(self.past(past) + self.now(n)))
+
+
+class Trunk(nn.Module):
+    """Features to a hidden sequence."""
+
+    def __init__(self, n_features: int, channels: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.channels, self.dilations = channels, tuple(dilations)
+        self.input = nn.Linear(n_features, channels)
+        self.blocks = nn.ModuleList([Block(channels, d) for d in dilations])
+        self.norm = nn.LayerNorm(channels)
+
+    @property
+    def context_frames(self) -> int:
+        """How many frames of the past reach an output."""
+        return TAPS * sum(self.dilations)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``[batch, frames, n_features]`` to ``[batch, frames, channels]``."""
+        x = self.input(features)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.norm(x)
+        return out
+
+    def step(self, features: Tensor, taps: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame from its features ``[1, F]`` and taps ``[L, TAPS, C]``.
+
+        The share of the past is one batched product for all layers, ahead of the
+        sequential part.
+
+        Returns
+        -------
+        hidden : ``[1, C]``
+        activations : ``[L, C]``, each layer's normalised input, the next taps
+        """
+        blocks = [b for b in self.blocks if isinstance(b, Block)]
+        weight = torch.stack([b.past.weight.T for b in blocks])
+        past = torch.bmm(taps.flatten(1).unsqueeze(1), weight)
+        x = self.input(features)
+        activations = []
+        for index, block in enumerate(blocks):
+            n = block.norm(x)
+            activations.append(n)
+            x = x + block.out(torch.relu(past[index] + block.now(n)))
+        return self.norm(x), torch.cat(activations)
+
+
+class Separator(nn.Module):
+    """Masks in bands for every stem, one head for each lookahead.
+
+    Parameters
+    ----------
+    heads : sequence of str
+        Names of the outputs; they share the trunk.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_bands: int,
+        n_stems: int,
+        heads: Sequence[str],
+        channels: int = 160,
+        dilations: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128),
+    ) -> None:
+        super().__init__()
+        self.n_bands, self.n_stems = n_bands, n_stems
+        self.trunk = Trunk(n_features, channels, dilations)
+        self.heads = nn.ModuleDict({h: nn.Linear(channels, n_stems * n_bands) for h in heads})
+
+    def masks(self, hidden: Tensor, head: str) -> Tensor:
+        """``[..., channels]`` to ``[..., n_stems, n_bands]``, summing to one over stems."""
+        logits = self.heads[head](hidden).unflatten(-1, (self.n_stems, self.n_bands))
+        return torch.softmax(logits, dim=-2)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """Masks of every head for ``[batch, frames, n_features]``."""
+        hidden = self.trunk(features)
+        return {head: self.masks(hidden, head) for head in self.heads}
+
+
+class Transcriber(nn.Module):
+    """Onset, frame activity and velocity logits for every note."""
+
+    def __init__(
+        self,
+        n_features: int,
+        n_notes: int,
+        channels: int = 192,
+        dilations: Sequence[int] = (1, 2, 4, 8, 16, 32, 1, 2),
+    ) -> None:
+        super().__init__()
+        self.n_notes = n_notes
+        self.trunk = Trunk(n_features, channels, dilations)
+        self.head = nn.Linear(channels, 3 * n_notes)
+
+    def logits(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Onset, frame and velocity logits, ``[..., n_notes]`` each."""
+        onset, frame, velocity = self.head(hidden).split(self.n_notes, dim=-1)
+        return onset, frame, velocity
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits for ``[batch, frames, n_features]``."""
+        return self.logits(self.trunk(features))

@@ -1,0 +1,199 @@
+"""Write trained networks as bundles: ONNX graph, manifest, one file."""
+
+import datetime
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from rtsep.bundle import parse_bundle, signature
+from rtsep.manifest import (
+    FORMAT_VERSION,
+    METADATA_KEY,
+    Chunk,
+    Manifest,
+    Quality,
+    Taps,
+    Training,
+    encode,
+)
+from rtsep.manifest import Tensor as TensorInfo
+from rtsep.output_file import replacing
+from rtsep.rates import REFERENCE_RATE
+from rtsep_export.features import (
+    HEADS,
+    SEPARATOR_FRONT_END,
+    SEPARATOR_HOP,
+    TRANSCRIBER_FRONT_ENDS,
+    TRANSCRIBER_HOP,
+)
+from rtsep_export.stems import STEMS
+from rtsep_export.tcn import TAPS, Separator, Transcriber, Trunk
+from rtsep_export.transcription import LOOKAHEAD, NOTES
+
+OPSET = 20
+CHUNK_FRAMES = 1536
+LICENCE = "GPL-3.0-or-later"
+
+
+class _SeparatorStep(nn.Module):
+    """One frame of the separator, its history outside."""
+
+    def __init__(self, network: Separator, head: str) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, features: Tensor, taps: Tensor) -> tuple[Tensor, Tensor]:
+        hidden, activations = self.network.trunk.step(features, taps)
+        return self.network.masks(hidden, self.head), activations
+
+
+class _SeparatorChunk(nn.Module):
+    """Many frames of the separator at once."""
+
+    def __init__(self, network: Separator, head: str) -> None:
+        super().__init__()
+        self.network, self.head = network, head
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.network.masks(self.network.trunk(features), self.head)
+
+
+class _TranscriberStep(nn.Module):
+    """One frame of the transcriber, its history outside."""
+
+    def __init__(self, network: Transcriber) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor, taps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        hidden, activations = self.network.trunk.step(features, taps)
+        onset, frame, velocity = self.network.logits(hidden)
+        return torch.sigmoid(onset), torch.sigmoid(frame), torch.sigmoid(velocity), activations
+
+
+def export_separator(
+    network: Separator, head: str, path: Path, training: Training, version: str
+) -> Manifest:
+    """Write one head of the separator as a bundle.
+
+    The offline head becomes a chunk bundle; the others run frame by frame on taps.
+    """
+    offline = head == "offline"
+    trunk = network.trunk
+    state: Taps | Chunk = _taps(trunk)
+    module: nn.Module = _SeparatorStep(network, head)
+    if offline:
+        # A causal network needs no right context, and no cross-fade to be exact.
+        state = Chunk(chunk=CHUNK_FRAMES, left=trunk.context_frames, right=0, crossfade=0)
+        module = _SeparatorChunk(network, head)
+    manifest = Manifest(
+        format=FORMAT_VERSION,
+        name=head,
+        version=version,
+        description=_DESCRIPTIONS[head],
+        licence=LICENCE,
+        task="separate",
+        domain="mask",
+        stems=STEMS,
+        sample_rate=REFERENCE_RATE,
+        hop=SEPARATOR_HOP,
+        lookahead=HEADS[head].lookahead,
+        front_ends=(SEPARATOR_FRONT_END,),
+        state=state,
+        inputs=(),
+        outputs=(),
+        training=training,
+    )
+    return _write(module, manifest, path)
+
+
+def export_transcriber(
+    network: Transcriber, path: Path, training: Training, version: str
+) -> Manifest:
+    """Write the transcriber as a bundle that runs frame by frame."""
+    manifest = Manifest(
+        format=FORMAT_VERSION,
+        name="notes",
+        version=version,
+        description=_DESCRIPTIONS["notes"],
+        licence=LICENCE,
+        task="transcribe",
+        domain="notes",
+        notes=NOTES,
+        sample_rate=REFERENCE_RATE,
+        hop=TRANSCRIBER_HOP,
+        lookahead=LOOKAHEAD,
+        front_ends=TRANSCRIBER_FRONT_ENDS,
+        state=_taps(network.trunk),
+        inputs=(),
+        outputs=(),
+        training=training,
+    )
+    return _write(_TranscriberStep(network), manifest, path)
+
+
+def restate(path: Path, quality: Sequence[Quality]) -> None:
+    """Put measured figures into a bundle's manifest."""
+    bundle = parse_bundle(path.read_bytes(), str(path))
+    fields = {f: getattr(bundle.manifest, f) for f in bundle.manifest.__struct_fields__}
+    model = onnx.load_from_string(bundle.data)
+    _store(model, Manifest(**fields | {"quality": tuple(quality)}), path)
+
+
+_DESCRIPTIONS = {
+    "live": "causal separator, no lookahead: for the presets lowest and live",
+    "relaxed": "causal separator that hears 512 samples more before it decides",
+    "offline": "separator for files: longer windows, hears 2048 samples more",
+    "notes": "causal transcriber: bass, guitar and piano notes and drum strokes",
+}
+
+
+def _taps(trunk: Trunk) -> Taps:
+    return Taps(channels=trunk.channels, taps=TAPS, dilations=trunk.dilations)
+
+
+def _write(module: nn.Module, manifest: Manifest, path: Path) -> Manifest:
+    inputs, outputs = signature(manifest)
+
+    def tensors(shapes: dict[str, tuple[int, ...]]) -> tuple[TensorInfo, ...]:
+        return tuple(TensorInfo(name=n, shape=s) for n, s in shapes.items())
+
+    fields = {f: getattr(manifest, f) for f in manifest.__struct_fields__}
+    manifest = Manifest(**fields | {"inputs": tensors(inputs), "outputs": tensors(outputs)})
+    module.eval()
+    arguments = tuple(torch.zeros(shape) for shape in inputs.values())
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The tracing exporter is deprecated, but needs no further package and leaves a
+        # graph of plain operators.
+        warnings.simplefilter("ignore")
+        graph = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            module,
+            arguments,
+            str(graph),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        model = onnx.load(graph)
+    _store(model, manifest, path)
+    return manifest
+
+
+def _store(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
+    """Write model and manifest as one checked file."""
+    del model.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, encode(manifest)
+    model.producer_name = "rtsep-export"
+    model.doc_string = f"{manifest.description} ({datetime.date.today():%Y-%m-%d})"
+    data = model.SerializeToString()
+    parse_bundle(data, str(path))
+    with replacing(path) as scratch:
+        scratch.write_bytes(data)

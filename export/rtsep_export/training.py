@@ -1,0 +1,175 @@
+"""The training loop: a wall-clock budget, resumable, seeded, logged.
+
+Both networks train here.  A task brings the network, a batch and its loss, and a
+validation score; the loop brings the schedule, averaging, checkpoints and the log.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from rtsep.errors import RtsepError
+
+Report = Callable[[int, float, dict[str, float]], None]
+
+
+class Task(Protocol):
+    """What is trained: a network and the data that it learns from."""
+
+    network: nn.Module
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one random batch, and figures for the log."""
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """Validation figures; ``score`` is the one that should grow."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn.
+
+    Attributes
+    ----------
+    budget_s : float
+        Wall-clock training time; the rate rises over the first 2%, then falls along
+        a cosine, and reaches zero as the budget ends.
+    """
+
+    budget_s: float
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 1e-2
+    averaging: float = 0.998
+    validate_every_s: float = 300.0
+    seed: int = 1
+
+    def rate(self, elapsed_s: float) -> float:
+        """The learning rate after `elapsed_s` seconds of training."""
+        progress = min(elapsed_s / self.budget_s, 1.0)
+        warm = min(progress / 0.02, 1.0)
+        return self.learning_rate * warm * (0.5 + 0.5 * float(np.cos(np.pi * progress)))
+
+
+def train(
+    task: Task,
+    schedule: Schedule,
+    folder: Path,
+    report: Report,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Path:
+    """Train until the budget is spent; continue where a killed run stopped.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``state.pt`` (everything needed to continue), ``model.pt`` (the averaged
+        weights) and TensorBoard's log.
+    report : callable
+        Called with step, progress from 0 to 1 and the latest figures.
+    clock : callable
+        Seconds; read before and after every step.
+
+    Returns
+    -------
+    Path
+        ``folder/model.pt``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network = task.network
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(schedule.averaging)
+    )
+    optimiser = torch.optim.AdamW(
+        network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay
+    )
+    step, elapsed = _resume(folder / "state.pt", network, average, optimiser)
+    log = SummaryWriter(str(folder / "log"))
+
+    def save() -> None:
+        state = {
+            "network": network.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "elapsed": elapsed,
+        }
+        _save(state, folder / "state.pt")
+        _save(average.module.state_dict(), folder / "model.pt")
+
+    next_check = elapsed + schedule.validate_every_s
+    try:
+        while elapsed < schedule.budget_s:
+            began = clock()
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.rate(elapsed)
+            network.train()
+            loss, figures = task.loss(np.random.default_rng([schedule.seed, step]))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            average.update_parameters(network)
+            step += 1
+            elapsed += clock() - began
+            for name, value in figures.items():
+                log.add_scalar(f"train/{name}", value, step)
+            report(step, elapsed / schedule.budget_s, figures)
+            if elapsed >= next_check or elapsed >= schedule.budget_s:
+                next_check = elapsed + schedule.validate_every_s
+                figures = _validate(task, average.module)
+                for name, value in figures.items():
+                    log.add_scalar(f"valid/{name}", value, step)
+                report(step, elapsed / schedule.budget_s, figures)
+                save()
+    except KeyboardInterrupt:
+        save()
+        raise
+    finally:
+        log.close()
+    save()
+    return folder / "model.pt"
+
+
+def _validate(task: Task, network: nn.Module) -> dict[str, float]:
+    network.eval()
+    with torch.no_grad():
+        return task.score(network)
+
+
+def _resume(
+    path: Path,
+    network: nn.Module,
+    average: torch.optim.swa_utils.AveragedModel,
+    optimiser: torch.optim.Optimizer,
+) -> tuple[int, float]:
+    """Load a state if there is one; the step and seconds to continue from."""
+    if not path.is_file():
+        return 0, 0.0
+    try:
+        state = torch.load(path, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+    except (RuntimeError, KeyError, ValueError, TypeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise RtsepError(
+            f"{path} does not continue this run ({reason})",
+            "a state of the same network",
+            "choose another folder, or delete the file to start again",
+        ) from None
+    return int(state["step"]), float(state["elapsed"])
+
+
+def _save(state: object, path: Path) -> None:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(state, scratch)
+    scratch.replace(path)

@@ -1,0 +1,97 @@
+"""Rendering: real songs through FluidSynth, and refusals."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pedalboard.io import AudioFile
+
+from rtsep.errors import SetupError
+from rtsep_export.collections import OPEN_COLLECTIONS, data_root, list_songs
+from rtsep_export.dataset import PLANS, plan_songs
+from rtsep_export.mixes import make_mix, read_notes, read_stems
+from rtsep_export.render import FONTS, TEST_FONTS, TRAIN_FONTS, render_song
+from rtsep_export.stems import STEMS
+
+FONT = TEST_FONTS[0]
+
+
+@pytest.fixture(scope="module")
+def rendered(data_dir, tmp_path_factory):
+    if shutil.which("fluidsynth") is None:
+        pytest.skip("fluidsynth is not installed; apt-get install fluidsynth")
+    from pathlib import Path
+
+    if not Path(FONTS[FONT][0]).is_file():
+        pytest.skip(f"the font is not installed; apt-get install {FONTS[FONT][1]}")
+    folder = tmp_path_factory.mktemp("rendered")
+    song = plan_songs(data_dir, "test", PLANS["test"])[0]
+    assert render_song(data_dir, song, folder, seconds=4.0, fonts=(FONT,))
+    assert not render_song(data_dir, song, folder, seconds=4.0, fonts=(FONT,))
+    return folder, song
+
+
+def test_the_mix_is_the_sum_of_its_stems(rendered):
+    folder, song = rendered
+    stems = read_stems(folder / song.name)
+    with AudioFile(str(folder / song.name / "mix.flac")) as file:
+        mix = file.read(file.frames)
+    assert stems.shape == (len(STEMS), 2, 4 * 48_000)
+    assert np.abs(stems.sum(0) - mix).max() <= 1.01 / 32768
+    assert np.abs(mix).max() > 0.05
+
+
+def test_notes_sound_where_they_are_written(rendered):
+    """Each stem with notes has sound, each without has none."""
+    folder, song = rendered
+    stems = read_stems(folder / song.name)
+    with_notes = {note[0] for note in read_notes(folder / song.name)}
+    for stem, audio in zip(STEMS, stems, strict=True):
+        assert (np.abs(audio).max() > 1e-3) == (stem in with_notes)
+
+
+def test_a_take_is_the_same_every_time(rendered, data_dir, tmp_path):
+    folder, song = rendered
+    render_song(data_dir, song, tmp_path, seconds=4.0, fonts=(FONT,))
+    assert np.array_equal(read_stems(folder / song.name), read_stems(tmp_path / song.name))
+
+
+def test_mixes_hold_features_targets_and_notes(rendered, tmp_path):
+    folder, song = rendered
+    assert make_mix([folder / song.name], 0, 1, tmp_path)
+    mix = tmp_path / f"{song.name}-1"
+    ratio, features = np.load(mix / "ratio.npy"), np.load(mix / "features.npy")
+    assert features.shape == (750, 212)
+    assert ratio.shape[1:] == (4, 106)
+    assert np.isfinite(features.astype(np.float32)).all()
+    assert json.loads((mix / "notes.json").read_text())
+
+
+def test_splits_share_no_song_and_no_font(data_dir):
+    names = {s: {x.name for x in plan_songs(data_dir, s, p)} for s, p in PLANS.items()}
+    assert not names["train"] & names["test"]
+    assert not names["train"] & names["valid"]
+    assert not set(TRAIN_FONTS) & set(TEST_FONTS)
+    assert {s.collection for s in list_songs(data_dir)} == set(OPEN_COLLECTIONS)
+
+
+def test_a_wrong_data_folder_is_refused(tmp_path):
+    with pytest.raises(SetupError, match=r"no midi/manifest\.csv"):
+        data_root(tmp_path)
+
+
+def test_command_line_refuses_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "rtsep_export", "mixes", str(tmp_path), "-o", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0
+    assert "run rtsep-export render first" in done.stderr
+
+
+def test_a_plan_can_be_cut_short(data_dir):
+    plan = replace(PLANS["train"], bands=3, pianos=0, others=0)
+    assert len(plan_songs(data_dir, "train", plan)) == 3

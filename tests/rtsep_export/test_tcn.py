@@ -1,0 +1,112 @@
+"""Whole-file, streamed and exported networks agree."""
+
+import numpy as np
+import pytest
+import torch
+
+from rtsep.bundle import load_bundle
+from rtsep.manifest import Training
+from rtsep.networks import open_network
+from rtsep_export.features import n_bands
+from rtsep_export.separation import make_separator
+from rtsep_export.tcn import TAPS
+from rtsep_export.to_onnx import export_separator, export_transcriber
+from rtsep_export.transcription import make_transcriber
+
+TRAINING = Training(data=("none",), sound_fonts=(), audio_hours=0.0, command="a test")
+
+
+@pytest.fixture(scope="module")
+def separator():
+    torch.manual_seed(0)
+    return make_separator().eval()
+
+
+@pytest.fixture(scope="module")
+def transcriber():
+    torch.manual_seed(0)
+    return make_transcriber().eval()
+
+
+def random_features(network, frames):
+    width = network.trunk.input.in_features
+    return torch.from_numpy(
+        np.random.default_rng(1).normal(-0.5, 1.0, (1, frames, width)).astype(np.float32)
+    )
+
+
+def test_no_output_depends_on_the_future(separator):
+    features = random_features(separator, 60)
+    changed = features.clone()
+    changed[:, 40:] += 1.0
+    with torch.no_grad():
+        before, after = separator(features)["live"], separator(changed)["live"]
+    assert torch.equal(before[:, :40], after[:, :40])
+    assert not torch.allclose(before[:, 40:], after[:, 40:], atol=1e-4)
+
+
+def test_context_frames_is_how_far_the_past_reaches(transcriber):
+    reach = transcriber.trunk.context_frames
+    features = random_features(transcriber, reach + 2)
+    changed = features.clone()
+    changed[:, 0] += 1.0
+    with torch.no_grad():
+        difference = (transcriber(features)[0] - transcriber(changed)[0]).abs().amax((0, 2))
+    assert difference[reach] > 0
+    assert difference[reach + 1] == 0
+
+
+def test_masks_of_a_frame_sum_to_one(separator):
+    with torch.no_grad():
+        for masks in separator(random_features(separator, 5)).values():
+            assert torch.allclose(masks.sum(2), torch.ones(()), atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["live", "relaxed"])
+def test_streamed_bundle_equals_the_whole_file(separator, head, tmp_path):
+    export_separator(separator, head, tmp_path / "m.onnx", TRAINING, "0.0.1")
+    network = open_network(load_bundle(tmp_path / "m.onnx"), device="cpu")
+    features = random_features(separator, 300)
+    with torch.no_grad():
+        whole = separator(features)[head][0].numpy()
+    for k in range(300):
+        assert network.push(features[0, k].numpy()) == 1
+        np.testing.assert_allclose(network.outputs["masks"][0], whole[k], atol=1e-5)
+
+
+def test_chunked_bundle_equals_the_whole_file_after_its_start(separator, tmp_path):
+    manifest = export_separator(separator, "offline", tmp_path / "m.onnx", TRAINING, "0.0.1")
+    assert manifest.state.left == separator.trunk.context_frames == TAPS * 255
+    network = open_network(load_bundle(tmp_path / "m.onnx"), device="cpu")
+    frames = 3 * manifest.state.chunk
+    features = random_features(separator, frames)
+    # Before the start the chunk runner feeds zeros; so does this whole-file pass.
+    lead = torch.zeros(1, manifest.state.left, features.shape[2])
+    with torch.no_grad():
+        whole = separator(torch.cat([lead, features], 1))["offline"][0, manifest.state.left :]
+    got = []
+    for k in range(frames):
+        ready = network.push(features[0, k].numpy())
+        got += [row.copy() for row in network.outputs["masks"][:ready]]
+    assert len(got) >= manifest.state.chunk
+    np.testing.assert_allclose(np.stack(got), whole[: len(got)].numpy(), atol=1e-4)
+
+
+def test_streamed_transcriber_equals_the_whole_file(transcriber, tmp_path):
+    export_transcriber(transcriber, tmp_path / "n.onnx", TRAINING, "0.0.1")
+    network = open_network(load_bundle(tmp_path / "n.onnx"), device="cpu")
+    features = random_features(transcriber, 100)
+    with torch.no_grad():
+        whole = [torch.sigmoid(x)[0].numpy() for x in transcriber(features)]
+    for k in range(100):
+        network.push(features[0, k].numpy())
+        for name, expected in zip(("onset", "frame", "velocity"), whole, strict=True):
+            np.testing.assert_allclose(network.outputs[name][0], expected[k], atol=1e-5)
+
+
+def test_bundles_stay_under_twelve_megabytes(separator, transcriber, tmp_path):
+    export_separator(separator, "live", tmp_path / "a.onnx", TRAINING, "0.0.1")
+    export_transcriber(transcriber, tmp_path / "b.onnx", TRAINING, "0.0.1")
+    for name in ("a", "b"):
+        assert (tmp_path / f"{name}.onnx").stat().st_size < 12e6
+    assert separator.n_bands == n_bands(load_bundle(tmp_path / "a.onnx").manifest.front_ends[0])

@@ -1,0 +1,167 @@
+"""Losses are what they claim, fall, and a killed run goes on."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rtsep.errors import RtsepError
+from rtsep_export.features import HEADS, TRANSCRIBER_FRONT_ENDS, n_features
+from rtsep_export.separation import SHARE, SeparationTask, segment_sdr
+from rtsep_export.store import MixStore
+from rtsep_export.training import Schedule, train
+from rtsep_export.transcription import (
+    COLUMN,
+    LOOKAHEAD,
+    N_NOTES,
+    TRANSCRIBER_HOP,
+    TranscriptionTask,
+    rolls,
+)
+
+NOTE_FEATURES = n_features(TRANSCRIBER_FRONT_ENDS)
+
+
+@pytest.fixture
+def mixes(tmp_path):
+    """Two tiny stored mixes of random numbers with a pattern to learn."""
+    rng = np.random.default_rng(0)
+    for name in ("train/a-0", "valid/b-0"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        features = rng.normal(0, 0.5, (200, 212))
+        arrays = {
+            "features": features,
+            "energy": features[:, :106],
+            "ratio": np.repeat((features[:, None, :106] > 0) * 0.25, 4, axis=1),
+            "floor": np.full((200, 5), 0.1),
+            "energy4": features[::4, :106],
+            "ratio4": np.full((50, 4, 106), 0.2),
+            "floor4": np.full((50, 5), 0.1),
+            "notefeatures": rng.normal(0, 0.5, (100, NOTE_FEATURES)),
+        }
+        for kind, array in arrays.items():
+            np.save(folder / f"{kind}.npy", array.astype(np.float16))
+        notes = [("bass", 40, 0.1 * k, 0.1 * k + 0.08, 90) for k in range(10)]
+        (folder / "notes.json").write_text(json.dumps(notes))
+    return tmp_path
+
+
+def tiny_task(mixes):
+    torch.manual_seed(0)
+    return SeparationTask(mixes / "train", mixes / "valid", frames=160, batch=2, bfloat16=False)
+
+
+def test_sdr_from_statistics_is_the_sdr():
+    rng = np.random.default_rng(1)
+    energy = torch.from_numpy(rng.uniform(0.5, 2, (1, 8, 3)).astype(np.float32))
+    ratio = torch.from_numpy(rng.uniform(0, 0.5, (1, 8, 4, 3)).astype(np.float32))
+    floor = torch.zeros(1, 8, 5)
+    masks = torch.from_numpy(rng.uniform(0, 0.5, (1, 8, 5, 3)).astype(np.float32))
+    got = segment_sdr(masks, {"live": (energy, ratio, floor)}, "live", 0)
+    root = energy.sqrt()[:, :, None]
+    whole = torch.cat([ratio, 1 - ratio.sum(2, keepdim=True)], 2)
+    truth, guess = whole * root, masks * root
+    share = SHARE * energy.sum() + 1e-6
+    expected = 10 * torch.log10(
+        (truth.square().sum((1, 3)) + share) / ((truth - guess).square().sum((1, 3)) + share)
+    )
+    assert torch.allclose(got, expected, atol=1e-3)
+
+
+def test_ideal_masks_beat_any_others():
+    energy, floor = torch.ones(1, 8, 3), torch.full((1, 8, 5), 0.01)
+    ratio = torch.full((1, 8, 4, 3), 0.2)
+    targets = {"live": (energy, ratio, floor)}
+    ideal = segment_sdr(torch.full((1, 8, 5, 3), 0.2), targets, "live", 0)
+    for other in (0.0, 0.15, 0.3, 1.0):
+        assert (segment_sdr(torch.full((1, 8, 5, 3), other), targets, "live", 0) < ideal).all()
+
+
+def test_training_lowers_the_loss_and_every_weight_learns(mixes):
+    task = tiny_task(mixes)
+    loss, _ = task.loss(np.random.default_rng(0))
+    loss.backward()
+    assert all(
+        p.grad is not None and float(p.grad.abs().sum()) > 0 for p in task.network.parameters()
+    )
+    first = float(loss.detach())
+    optimiser = torch.optim.Adam(task.network.parameters(), 1e-3)
+    for _ in range(12):
+        optimiser.zero_grad()
+        loss, _ = task.loss(np.random.default_rng(0))
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < first - 0.3
+
+
+def test_transcriber_learns_and_scores(mixes):
+    torch.manual_seed(0)
+    task = TranscriptionTask(mixes / "train", mixes / "valid", frames=64, batch=2, bfloat16=False)
+    before, _ = task.loss(np.random.default_rng(0))
+    optimiser = torch.optim.Adam(task.network.parameters(), 1e-3)
+    for _ in range(10):
+        optimiser.zero_grad()
+        loss, _ = task.loss(np.random.default_rng(0))
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < float(before.detach())
+    assert set(task.score(task.network)) == {"bass", "guitar", "piano", "drums", "score"}
+
+
+def test_a_stopped_run_goes_on_where_it_was(mixes, tmp_path):
+    steps = []
+
+    def go_on(budget_s):
+        steps.clear()
+        ticks = itertools.count()  # a step takes one second
+        train(
+            tiny_task(mixes),
+            Schedule(budget_s, validate_every_s=100),
+            tmp_path / "run",
+            lambda step, share, figures: steps.append(step),
+            clock=lambda: float(next(ticks)),
+        )
+
+    go_on(3.0)
+    assert steps == [1, 2, 3, 3]  # the last one again, with the validation figures
+    assert (tmp_path / "run" / "model.pt").is_file()
+    go_on(3.0)
+    assert steps == []
+    go_on(5.0)
+    assert steps == [4, 5, 5]
+
+
+def test_a_state_of_another_network_is_refused_and_kept(mixes, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    torch.save({"network": {"x": torch.zeros(1)}}, run / "state.pt")
+    before = (run / "state.pt").read_bytes()
+    with pytest.raises(RtsepError, match="does not continue this run"):
+        train(tiny_task(mixes), Schedule(1.0), run, lambda *_: None)
+    assert (run / "state.pt").read_bytes() == before
+
+
+def test_no_mixes_is_one_clear_line(tmp_path):
+    with pytest.raises(RtsepError, match="run rtsep-export mixes first"):
+        MixStore(tmp_path, "features")
+
+
+def test_rolls_put_an_onset_where_the_frame_describes_it():
+    start_s = 0.5
+    onset, frame, velocity = rolls([("piano", 60, start_s, 0.7, 100)], 200)
+    column = COLUMN["piano", 60]
+    weights = onset[:, column]
+    k = np.arange(200)
+    described = ((k + 1) * TRANSCRIBER_HOP - LOOKAHEAD) / 48_000
+    assert float((weights * described).sum() / weights.sum()) == pytest.approx(start_s, abs=2e-3)
+    assert velocity[weights > 0, column] == pytest.approx(100 / 127)
+    assert frame[:, column].sum() * TRANSCRIBER_HOP / 48_000 == pytest.approx(0.2, abs=0.02)
+    assert np.count_nonzero(np.delete(onset, column, axis=1)) == 0
+    assert onset.shape == (200, N_NOTES)
+
+
+def test_every_head_has_a_lookahead_in_whole_network_frames():
+    assert all(head.lookahead % 256 == 0 for head in HEADS.values())
