@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rtsep.bundle import shipped_bundles
+from rtsep.demo.show import show
+from rtsep.errors import SetupError
 from tests.rtsep.cli import CommandLine, music, write_audio
 
 ROOT = Path(__file__).parents[1]
@@ -178,11 +179,19 @@ def test_the_readme_links_to_what_exists() -> None:
         assert (ROOT / target).exists(), target
 
 
-@pytest.mark.skipif(not shipped_bundles(), reason="no model ships with this tree")
-def test_the_demo_writes_what_it_says(tmp_path: Path) -> None:
-    from rtsep.demo.show import CLIP, show
-
-    clip = CLIP if CLIP.exists() else write_audio(tmp_path / "clip.flac", music(2))
-    show(tmp_path / "demo-out", clip)
-    names = {path.name for path in (tmp_path / "demo-out").iterdir()}
-    assert {"overview.png", "demo-out.mid", "drums.wav", "other.wav"} <= names
+def test_the_demo_writes_what_it_says(
+    rtsep: CommandLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = write_audio(rtsep.folder / "clip.flac", music(2))
+    show(Path("demo-out"), clip)
+    show(Path("demo-out"), clip)  # the second time over the first
+    names = rtsep.files("demo-out")
+    stems = {f"{stem}.wav" for stem in ("drums", "bass", "guitar", "piano", "other")}
+    assert names == stems | {"overview.png", "demo-out.mid"}
+    said = capsys.readouterr().out
+    for name in names:
+        assert str(Path("demo-out", name)) in said
+    assert "256 samples" in said
+    assert "real-time factor" in said
+    with pytest.raises(SetupError):
+        show(Path("demo-out"), rtsep.folder / "none.flac")
