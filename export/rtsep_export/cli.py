@@ -1,6 +1,6 @@
-"""The command line of training: ``rtsep-export render | mixes | train | bundle``.
+"""The command line of training: ``rtsep-export render | mixes | train | bundle | figures``.
 
-The four commands, in this order, make the bundles that ship.
+The first four, in this order, make the bundles that ship.
 """
 
 import sys
@@ -18,7 +18,7 @@ from rtsep.errors import RtsepError, SetupError
 
 app = typer.Typer(
     name="rtsep-export",
-    help="Render data, train networks, write bundles. Order: render, mixes, train, bundle.",
+    help="Data, networks, bundles: render, mixes, train, bundle, and figures once measured.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -170,6 +170,18 @@ def bundle(
         reason = str(error).splitlines()[0]
         raise RtsepError(f"{run / 'model.pt'}: {reason}", f"weights of the {network}") from None
     Console().print(f"bundles: {output}")
+
+
+@app.command()
+def figures(
+    report: Annotated[Path, typer.Argument(help="From benchmarks/quality.py --json.")],
+    models: Annotated[Path, typer.Argument(help="Folder of bundles.", show_default=False)],
+) -> None:
+    """Write measured figures into the bundles' manifests."""
+    from rtsep_export.figures import state_figures
+
+    for name, count in state_figures(report, models).items():
+        Console().print(f"{name}: {count} figures")
 
 
 def _progress() -> Progress:
