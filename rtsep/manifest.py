@@ -79,12 +79,24 @@ class Chunk(Strict, frozen=True, tag="chunk"):
     crossfade: Count
 
 
+class Levels(Strict, frozen=True):
+    """Probabilities at which a stem's notes start and end, see `rtsep.note_tracker`."""
+
+    onset: Annotated[float, Meta(gt=0.0, le=1.0)]
+    frame_on: Annotated[float, Meta(ge=0.0, le=1.0)]
+    frame_off: Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
 class Notes(Strict, frozen=True):
-    """One stem's share of a transcriber's outputs."""
+    """One stem's share of a transcriber's outputs.
+
+    `levels` are those at which this model does best; None leaves the tracker's own.
+    """
 
     stem: Name
     pitches: tuple[Annotated[int, Meta(ge=0, le=127)], ...]
     drums: bool
+    levels: Levels | None = None
 
 
 class Quality(Strict, frozen=True):
@@ -230,6 +242,8 @@ def _check(m: Manifest) -> None:
         for notes in m.notes:
             n_different = len(set(notes.pitches))
             need(0 < n_different == len(notes.pitches), "no or repeated pitches", "each once")
+            levels = notes.levels or Levels(onset=1.0, frame_on=0.0, frame_off=0.0)
+            need(levels.frame_off <= levels.frame_on, "frame levels upside down", "off below on")
     if m.domain == "audio":
         need(isinstance(m.state, Chunk), "audio in and out by taps", "the chunk state")
         need(m.hop == 1 and not m.front_ends, "a hop or front end for raw audio", "neither")

@@ -11,9 +11,10 @@ and the transcriber's lookahead after it sounded, whatever the input is.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from rtsep.kernels import notes as kernel
@@ -77,8 +78,16 @@ class TrackerSettings:
     stems: Mapping[str, StemSettings] = field(default_factory=dict)
 
     def of(self, notes: Notes) -> StemSettings:
-        """The settings that hold for one stem of a transcriber."""
-        return self.stems.get(notes.stem, self.drums if notes.drums else self.pitched)
+        """The settings that hold for one stem of a transcriber.
+
+        Those by name come first, then the levels that the model states, then the rest.
+        """
+        if notes.stem in self.stems:
+            return self.stems[notes.stem]
+        chosen = self.drums if notes.drums else self.pitched
+        if notes.levels is None:
+            return chosen
+        return replace(chosen, **asdict(notes.levels))
 
 
 DEFAULT_SETTINGS = TrackerSettings()
@@ -217,7 +226,7 @@ class NoteTracker:
             ends.append(NoteEvent(end, max(known_at, end_sample, end), stem, pitch, 0))
         self._past.fill(0.0)
         self._state[kernel.START] = -1
-        return events + sorted(ends, key=lambda event: (event.known_at, event.sample))
+        return sorted(events + ends, key=lambda event: (event.known_at, *_in_time(event)))
 
     def _step(self, onset: Floats, frame: Floats, velocity: Floats) -> int:
         self._frame += 1

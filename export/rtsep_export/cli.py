@@ -1,4 +1,4 @@
-"""The command line of training: ``rtsep-export render | mixes | train | bundle | figures``.
+"""The command line of training: ``rtsep-export render | mixes | train | bundle | tune | figures``.
 
 The first four, in this order, make the bundles that ship.
 """
@@ -18,7 +18,7 @@ from rtsep.errors import RtsepError, SetupError
 
 app = typer.Typer(
     name="rtsep-export",
-    help="Data, networks, bundles: render, mixes, train, bundle, and figures once measured.",
+    help="Data, networks, bundles: render, mixes, train, bundle, tune, and figures once measured.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -170,6 +170,21 @@ def bundle(
         reason = str(error).splitlines()[0]
         raise RtsepError(f"{run / 'model.pt'}: {reason}", f"weights of the {network}") from None
     Console().print(f"bundles: {output}")
+
+
+@app.command()
+def tune(
+    model: Annotated[Path, typer.Argument(help="A transcriber's bundle.", show_default=False)],
+    rendered: Annotated[Path, typer.Argument(help="What 'render' wrote.", show_default=False)],
+) -> None:
+    """Find the levels at which a transcriber's notes are best on the validation songs."""
+    from rtsep_export.tuning import tune as search
+
+    with _progress() as progress:
+        task = progress.add_task("listening", total=None)
+        for done, total, stem, f1 in search(model, rendered / "valid"):
+            Console().print(f"{stem}: F1 {f1:.3f}")
+            progress.update(task, completed=done, total=total, description=stem)
 
 
 @app.command()

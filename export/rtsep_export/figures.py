@@ -42,7 +42,7 @@ def state_figures(report_path: Path, models: Path) -> dict[str, int]:
             "what benchmarks/quality.py --json writes",
         ) from None
     for path, quality in figures.items():
-        restate(path, quality)
+        restate(path, quality=tuple(quality))
     return {path.stem: len(quality) for path, quality in figures.items()}
 
 

@@ -169,7 +169,7 @@ def _align(
 
 
 def augment(features: Tensor, rng: np.random.Generator) -> tuple[Tensor, int]:
-    """Levels, swapped channels and, now and then, an empty past.
+    """Levels, a smooth equaliser, swapped channels and, now and then, an empty past.
 
     Returns
     -------
@@ -178,7 +178,10 @@ def augment(features: Tensor, rng: np.random.Generator) -> tuple[Tensor, int]:
         Frames at the start whose features were zeroed, as before the start of a file.
     """
     bands = features.shape[-1] // 2
-    gain_db = torch.from_numpy(rng.uniform(-22.0, 8.0, (len(features), 1, 1)).astype(np.float32))
+    # Filtering a mix filters its stems alike and leaves the ideal masks as they are.
+    waves = np.cos(np.pi * np.arange(4)[:, None] * np.linspace(0, 1, bands))
+    depth_db = rng.normal(0.0, (6.0, 3.0, 3.0, 2.0), (len(features), 1, 4))
+    gain_db = torch.from_numpy((-5.0 + depth_db @ waves).astype(np.float32))
     sign = torch.from_numpy(rng.choice([-1.0, 1.0], (len(features), 1, 1)).astype(np.float32))
     level = (features[..., :bands] + gain_db / 20).clamp_min(-2.0)
     features = torch.cat([level, features[..., bands:] * sign], dim=-1)

@@ -3,9 +3,9 @@
 import datetime
 import tempfile
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import onnx
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from rtsep.manifest import (
     METADATA_KEY,
     Chunk,
     Manifest,
-    Quality,
     Taps,
     Training,
     encode,
@@ -137,12 +136,11 @@ def export_transcriber(
     return _write(_TranscriberStep(network), manifest, path)
 
 
-def restate(path: Path, quality: Sequence[Quality]) -> None:
-    """Put measured figures into a bundle's manifest."""
+def restate(path: Path, **changes: object) -> None:
+    """Replace fields of a bundle's manifest, such as its measured figures."""
     bundle = parse_bundle(path.read_bytes(), str(path))
-    fields = {f: getattr(bundle.manifest, f) for f in bundle.manifest.__struct_fields__}
-    model = onnx.load_from_string(bundle.data)
-    _store(model, Manifest(**fields | {"quality": tuple(quality)}), path)
+    manifest = msgspec.structs.replace(bundle.manifest, **changes)
+    _store(onnx.load_from_string(bundle.data), manifest, path)
 
 
 _DESCRIPTIONS = {
@@ -163,8 +161,7 @@ def _write(module: nn.Module, manifest: Manifest, path: Path) -> Manifest:
     def tensors(shapes: dict[str, tuple[int, ...]]) -> tuple[TensorInfo, ...]:
         return tuple(TensorInfo(name=n, shape=s) for n, s in shapes.items())
 
-    fields = {f: getattr(manifest, f) for f in manifest.__struct_fields__}
-    manifest = Manifest(**fields | {"inputs": tensors(inputs), "outputs": tensors(outputs)})
+    manifest = msgspec.structs.replace(manifest, inputs=tensors(inputs), outputs=tensors(outputs))
     module.eval()
     arguments = tuple(torch.zeros(shape) for shape in inputs.values())
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

@@ -120,6 +120,13 @@ def state(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (TRANSCRIBER, lambda f: f["notes"][0].update(pitches=[]), "pitches"),
         (TRANSCRIBER, lambda f: f["notes"][0].update(pitches=[40, 40]), "pitches"),
         (TRANSCRIBER, lambda f: f["notes"][0].update(pitches=[128]), "pitches"),
+        (
+            TRANSCRIBER,
+            lambda f: f["notes"][0].update(
+                levels={"onset": 0.5, "frame_on": 0.1, "frame_off": 0.2}
+            ),
+            "frame levels upside down",
+        ),
         (AUDIO, changed(hop=2), "a hop or front end"),
         (AUDIO, changed(lookahead=64), "a lookahead"),
         (AUDIO, state(crossfade=60), "over half a chunk"),

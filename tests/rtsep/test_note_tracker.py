@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtsep.manifest import Notes
+from rtsep.manifest import Levels, Notes
 from rtsep.note_events import Note, NoteEvent, collect_notes
 from rtsep.note_tracker import NoteTracker, StemSettings, TrackerSettings
 
@@ -339,3 +339,13 @@ def test_a_pitch_listed_twice():
 def test_events_that_do_not_pair(events, reason):
     with pytest.raises(ValueError, match=reason):
         collect_notes([NoteEvent(at, at, "bass", 40, velocity) for at, velocity in events])
+
+
+def test_a_models_own_levels_hold_unless_a_stem_is_set_by_name() -> None:
+    levels = Levels(onset=0.7, frame_on=0.3, frame_off=0.1)
+    bass = Notes(stem="bass", pitches=(40,), drums=False, levels=levels)
+    chosen = TrackerSettings().of(bass)
+    assert (chosen.onset, chosen.frame_on, chosen.frame_off) == (0.7, 0.3, 0.1)
+    assert chosen.min_length_s == TrackerSettings().pitched.min_length_s
+    own = StemSettings(onset=0.2)
+    assert TrackerSettings(stems={"bass": own}).of(bass) is own

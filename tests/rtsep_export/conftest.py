@@ -1,7 +1,28 @@
-"""These tests need the [train] extra."""
+"""These tests need the [train] extra; some also FluidSynth, a font and RTSEP_DATA."""
+
+import shutil
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed; pip install rtsep[train]")
 # Threads of many small networks get in each other's way on a busy machine.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def rendered(data_dir, tmp_path_factory):
+    """A folder with four seconds of one song of the test split, and that song."""
+    from rtsep_export.dataset import PLANS, plan_songs
+    from rtsep_export.render import FONTS, TEST_FONTS, render_song
+
+    font = TEST_FONTS[0]
+    if shutil.which("fluidsynth") is None:
+        pytest.skip("fluidsynth is not installed; apt-get install fluidsynth")
+    if not Path(FONTS[font][0]).is_file():
+        pytest.skip(f"the font is not installed; apt-get install {FONTS[font][1]}")
+    folder = tmp_path_factory.mktemp("rendered")
+    song = plan_songs(data_dir, "test", PLANS["test"])[0]
+    assert render_song(data_dir, song, folder, seconds=4.0, fonts=(font,))
+    assert not render_song(data_dir, song, folder, seconds=4.0, fonts=(font,))
+    return folder, song

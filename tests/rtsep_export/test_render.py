@@ -1,8 +1,6 @@
 """Rendering: real songs through FluidSynth, and refusals."""
 
 import json
-import shutil
-import subprocess
 import sys
 from dataclasses import replace
 
@@ -11,28 +9,14 @@ import pytest
 from pedalboard.io import AudioFile
 
 from rtsep.errors import SetupError
+from rtsep_export.cli import main
 from rtsep_export.collections import OPEN_COLLECTIONS, data_root, list_songs
 from rtsep_export.dataset import PLANS, plan_songs
 from rtsep_export.mixes import make_mix, read_notes, read_stems
-from rtsep_export.render import FONTS, TEST_FONTS, TRAIN_FONTS, render_song
+from rtsep_export.render import TEST_FONTS, TRAIN_FONTS, render_song
 from rtsep_export.stems import STEMS
 
 FONT = TEST_FONTS[0]
-
-
-@pytest.fixture(scope="module")
-def rendered(data_dir, tmp_path_factory):
-    if shutil.which("fluidsynth") is None:
-        pytest.skip("fluidsynth is not installed; apt-get install fluidsynth")
-    from pathlib import Path
-
-    if not Path(FONTS[FONT][0]).is_file():
-        pytest.skip(f"the font is not installed; apt-get install {FONTS[FONT][1]}")
-    folder = tmp_path_factory.mktemp("rendered")
-    song = plan_songs(data_dir, "test", PLANS["test"])[0]
-    assert render_song(data_dir, song, folder, seconds=4.0, fonts=(FONT,))
-    assert not render_song(data_dir, song, folder, seconds=4.0, fonts=(FONT,))
-    return folder, song
 
 
 def test_the_mix_is_the_sum_of_its_stems(rendered):
@@ -84,12 +68,15 @@ def test_a_wrong_data_folder_is_refused(tmp_path):
         data_root(tmp_path)
 
 
-def test_command_line_refuses_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "rtsep_export", "mixes", str(tmp_path), "-o", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.strip().count("\n") == 0
-    assert "run rtsep-export render first" in done.stderr
+def test_command_line_refuses_in_one_line(tmp_path, monkeypatch, capsys):
+    words = ["rtsep-export", "mixes", str(tmp_path), "-o", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err.strip()
+    assert "\n" not in printed
+    assert "run rtsep-export render first" in printed
 
 
 def test_a_plan_can_be_cut_short(data_dir):
