@@ -174,7 +174,11 @@ def onset_counts(
 
 
 def pooled(notes: list[TimedNote], tolerance_s: float = 0.05) -> list[TimedNote]:
-    """Notes of all stems as one: the same pitch struck within `tolerance_s` counts once."""
+    """Notes as one part: the same pitch struck again within `tolerance_s` counts once.
+
+    For several stems taken together, and for the doubled tracks of one stem, which no
+    listener could count apart.
+    """
     kept: list[TimedNote] = []
     last: dict[int, float] = {}
     for note in sorted(notes, key=lambda note: note.onset_s):

@@ -86,8 +86,8 @@ def print_notes(trial: NoteTrial, about: str, rivals_python: str) -> list[dict[s
         "found",
     )
     remark = (
-        "Onset and pitch (50 cents), offsets ignored; counts summed over the clips.  Pooled: "
-        "the same pitch struck within 50 ms counts once.\n"
+        "Onset and pitch (50 cents), offsets ignored; counts summed over the clips.  The same "
+        "pitch struck again within 50 ms, in a stem or a pool, counts once.\n"
         '"with other" counts the notes of the other stem as well, which rtsep does not '
         "transcribe and Basic Pitch cannot tell apart."
     )
@@ -105,19 +105,16 @@ _Row = tuple[str, tuple[Counts, Counts]]
 
 
 def _ours(trial: NoteTrial) -> list[_Row]:
-    rows = [
-        _row(f"rtsep, {stem}", [(_of(clip.notes, stem), _of(ours, stem)) for clip, ours in pairs])
-        for pairs in [list(zip(trial.clips, trial.ours, strict=True))]
-        for stem in PITCHED
-    ]
-    drums = [
-        (_of(clip.notes, "drums"), _of(ours, "drums"))
-        for clip, ours in zip(trial.clips, trial.ours, strict=True)
-    ]
-    rows.append(_row("rtsep, drums (onsets of any drum)", drums, strokes=True))
+    both = list(zip(trial.clips, trial.ours, strict=True))
+
+    def pairs(stem: str) -> list[tuple[list[TimedNote], list[TimedNote]]]:
+        return [(_of(clip.notes, stem), _of(ours, stem)) for clip, ours in both]
+
+    rows = [_row(f"rtsep, {stem}", pairs(stem)) for stem in PITCHED]
+    rows.append(_row("rtsep, drums (onsets of any drum)", pairs("drums"), strokes=True))
     for name, stems in _pools():
-        estimated = [pooled(_of(ours, *PITCHED)) for ours in trial.ours]
-        true = [pooled(_of(clip.notes, *stems)) for clip in trial.clips]
+        estimated = [_of(ours, *PITCHED) for ours in trial.ours]
+        true = [_of(clip.notes, *stems) for clip in trial.clips]
         rows.append(_row(f"rtsep, {name}", list(zip(true, estimated, strict=True))))
     return rows
 
@@ -126,7 +123,7 @@ def _basic_pitch(trial: NoteTrial, heard: dict[tuple[int, str], list[TimedNote]]
     rows = []
     for name, stems in _pools():
         pairs = [
-            (pooled(_of(clip.notes, *stems)), pooled(heard[number, "mix"]))
+            (_of(clip.notes, *stems), heard[number, "mix"])
             for number, clip in enumerate(trial.clips)
         ]
         rows.append(_row(f"Basic Pitch on the mix, {name}", pairs))
@@ -157,6 +154,8 @@ def _row(
     count = onset_counts if strokes else note_counts
     wide, tight = Counts(), Counts()
     for true, estimated in pairs:
+        if not strokes:
+            true, estimated = pooled(true), pooled(estimated)
         wide += count(true, estimated, TOLERANCES_S[0])
         tight += count(true, estimated, TOLERANCES_S[1])
     return name, (wide, tight)

@@ -221,9 +221,10 @@ def main() -> None:
     facts = common.machine()
     common.print_machine(facts)
     separators, transcriber = common.open_models(args.presets, args.separator, args.transcriber)
-    first = args.presets[0]
+    # Notes are the same in every preset; the rival hears the stems of the last one.
+    noted = args.presets[-1]
     engines = {
-        preset: Engine(bundle, transcriber if preset == first else None, PRESETS[preset])
+        preset: Engine(bundle, transcriber if preset == noted else None, PRESETS[preset])
         for preset, bundle in separators.items()
     }
     report: dict[str, Any] = {"machine": facts, "rows": []}
@@ -233,7 +234,7 @@ def main() -> None:
         folders = song_folders(args.rendered, args.split, args.songs)
         clips = [rendered_clip(folder, args.seconds) for folder in folders]
         with tempfile.TemporaryDirectory() as scratch:
-            trial = None if transcriber is None else NoteTrial(first, Path(scratch))
+            trial = None if transcriber is None else NoteTrial(noted, Path(scratch))
             rows, methods = measure(clips, f"rendered {args.split}", engines, separators, trial)
             about = f"rendered {args.split} split, {_extent(clips)}"
             print_separation(rows, methods, about)
