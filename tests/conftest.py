@@ -30,3 +30,15 @@ def rtsep(
     from tests.rtsep.cli import CommandLine
 
     return CommandLine(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture(autouse=True)
+def default_float_environment() -> Iterator[None]:
+    """Give the thread its denormals back: opening a network takes them away.
+
+    Hypothesis refuses to draw numbers without them.
+    """
+    yield
+    if platform.libc_ver()[0] == "glibc":
+        default = ctypes.c_void_p(-1)  # FE_DFL_ENV
+        ctypes.CDLL("libm.so.6").fesetenv(default)
