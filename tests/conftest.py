@@ -1,6 +1,9 @@
 """Fixtures that every test may use."""
 
+import ctypes
 import os
+import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
