@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from rtsep.demo.show import show
 from rtsep.errors import SetupError
@@ -152,6 +153,10 @@ def test_every_command_of_the_readme_runs(rtsep: CommandLine) -> None:
         elif words[0] == "python":
             script = ROOT / words[1]
             compile(script.read_text("utf-8"), str(script), "exec")
+        elif words[0] == "rtsep-export":
+            typer_app = pytest.importorskip("rtsep_export.cli").app
+            training = typer.main.get_command(typer_app).commands[words[1]]
+            training.make_context(words[1], words[2:])  # refuses unknown options
         else:
             assert words[:2] == ["pip", "install"], f"no test runs {command!r}"
             assert words[2].startswith(".")

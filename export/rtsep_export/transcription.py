@@ -109,7 +109,7 @@ class TranscriptionTask:
         """Binary cross-entropy of onsets and activity, plus velocity at the onsets."""
         names = [self.train.draw(rng) for _ in range(self.batch)]
         features, (onset, frame, velocity) = self._batch(self.train, names, rng)
-        gain = torch.from_numpy(rng.uniform(-1.1, 0.4, (self.batch, 1, 1)).astype(np.float32))
+        gain = torch.from_numpy(rng.uniform(-0.8, 0.3, (self.batch, 1, 1)).astype(np.float32))
         features = (features + gain).clamp_min(-2.0)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             outputs = self.network(features)

@@ -42,7 +42,7 @@ def test_fresh_processes_answer(tmp_path: Path) -> None:
 def test_the_command_is_timed_to_its_first_progress(tmp_path: Path) -> None:
     pytest.importorskip("pty", reason="a terminal is needed to see the progress bar")
     separator = models.save(models.constant_masks(), tmp_path / "s.onnx")
-    songs.write(tmp_path / "mix.flac", common.speed_mix(2.0, songs.RATE))
+    songs.write(tmp_path / "mix.flac", common.speed_mix(30.0, songs.RATE))
     places = ("--audio", str(tmp_path / "mix.flac"), "--output", str(tmp_path / "out"))
     answer = engine.ask("separate", *places, "--", "--model", str(separator), "--no-midi")
     assert 0 < answer["first_progress_s"] <= answer["total_s"]
