@@ -18,6 +18,7 @@ from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from rtsep.kernels import notes as kernel
+from rtsep.latency import decision_delay
 from rtsep.manifest import Notes
 from rtsep.note_events import NoteEvent
 
@@ -138,7 +139,7 @@ class NoteTracker:
         self._hop = hop
         self._lookahead = lookahead
         self._delay = delay_frames * hop
-        self.decision_delay_samples = lookahead + self._delay + hop + (hop + 1) // 2
+        self.decision_delay_samples = decision_delay(hop, lookahead, delay_frames)
 
         chosen = [settings.of(stem) for stem in notes for _ in stem.pitches]
         self._levels = np.zeros((kernel.N_LEVELS, n), np.float32)

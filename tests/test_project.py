@@ -26,7 +26,7 @@ PACKAGES = {
 #: Those of one floor may import each other as long as no circle comes of it.
 FLOORS = (
     ("errors", "rates", "windows", "bands", "presets", "note_events", "truncation", "probes"),
-    ("kernels", "manifest", "output_file", "output_folder"),
+    ("kernels", "manifest", "latency", "output_file", "output_folder"),
     ("bundle", "stft", "features", "resample", "audio_files", "midi_files", "picture"),
     ("backend", "overlap_add", "note_tracker"),
     ("networks",),

@@ -26,8 +26,8 @@ from rtsep_export.to_onnx import restate
 
 Array = npt.NDArray[np.float32]
 
-ONSETS = (0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
-FRAMES_ON = (0.05, 0.15, 0.25, 0.35)
+ONSETS = (0.04, 0.06, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7)
+FRAMES_ON = (0.05, 0.15, 0.25, 0.35, 0.5, 0.65)
 FRAME_OFF_SHARE = 0.6
 TOLERANCE_S = 0.05
 

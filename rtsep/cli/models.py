@@ -6,9 +6,10 @@ from rich.table import Table
 
 from rtsep.bundle import Bundle, load_bundle, shipped_bundles
 from rtsep.cli.console import complain, one_line, stdout
+from rtsep.latency import decision_delay, delay_frames, separator_latency
 from rtsep.manifest import Chunk, Manifest, Quality, Taps
-from rtsep.presets import PRESETS, Preset
-from rtsep.rates import NATIVE_RATES, rate_factor
+from rtsep.presets import PRESETS
+from rtsep.rates import NATIVE_RATES
 
 
 def show_models() -> None:
@@ -82,6 +83,7 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
             "lookahead",
             f"{manifest.lookahead} samples ({1000 * manifest.lookahead / rate:.1f} ms)",
         ),
+        *_note_delay(manifest),
         ("state", _state(manifest.state)),
         ("training data", ", ".join(training.data)),
         ("sound fonts", ", ".join(training.sound_fonts) or "none"),
@@ -91,6 +93,14 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
     if training.remarks:
         facts.append(("remarks", training.remarks))
     return facts
+
+
+def _note_delay(manifest: Manifest) -> list[tuple[str, str]]:
+    if manifest.task != "transcribe":
+        return []
+    late = decision_delay(manifest.hop, manifest.lookahead, delay_frames(manifest))
+    ms = 1000 * late / manifest.sample_rate
+    return [("decision delay", f"a note is known {late} samples ({ms:.1f} ms) after it sounds")]
 
 
 def _state(state: Taps | Chunk) -> str:
@@ -112,25 +122,10 @@ def _latency_table(manifest: Manifest) -> Table:
     for preset in PRESETS.values():
         cells = []
         for rate in NATIVE_RATES:
-            samples = latency_samples(manifest, preset, rate)
+            samples = separator_latency(manifest, preset, rate)
             cells.append("" if samples is None else f"{samples} ({1000 * samples / rate:.1f})")
         table.add_row(preset.name, *cells)
     return table
-
-
-def latency_samples(manifest: Manifest, preset: Preset, sample_rate: int) -> int | None:
-    """Algorithmic latency of a separator; None at a rate at which it does not run.
-
-    Without the model: `rtsep.engine.Engine.latency_samples` is the same number.
-    """
-    state = manifest.state
-    delay = 0 if isinstance(state, Taps) else state.chunk + state.right - 1
-    if manifest.domain == "audio":
-        # Fed a hop at a time, so the wait is a whole number of hops.
-        hops = -(-delay // preset.hop) + 1
-        return hops * preset.hop if sample_rate == manifest.sample_rate else None
-    wait = manifest.lookahead + delay * manifest.hop
-    return preset.latency_samples(wait * rate_factor(sample_rate))
 
 
 def _quality_table(rows: Sequence[Quality]) -> Table:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rtsep.bundle import load_bundle, shipped_bundles
-from rtsep.cli.models import latency_samples
 from rtsep.doctor import play_model
 from rtsep.engine import Engine
+from rtsep.latency import separator_latency
 from rtsep.presets import PRESETS
 from rtsep.rates import NATIVE_RATES
 from tests.rtsep import models
@@ -131,7 +131,11 @@ def test_info_shows_what_the_bundle_states(rtsep: CommandLine) -> None:
     assert outcome.status == 0
     for text in ("drums, bass, guitar, piano, other", "1 x 46", "256 (5.3)", "GPL-3.0-or-later"):
         assert text in outcome.out
-    assert "4 notes, MIDI 69 to 88" in rtsep("info", "notes").out
+    notes = rtsep("info", "notes").out
+    assert "4 notes, MIDI 69 to 88" in notes
+    engine = Engine(None, models.bundle(models.transcriber()), PRESETS["offline"])
+    engine.prepare(48_000, 512)
+    assert f"known {engine.note_delay_samples} samples" in notes
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_info_states_the_latency_of_the_engine(data: bytes, preset: str) -> None
     bundle = models.bundle(data)
     engine = Engine(bundle, None, PRESETS[preset], device="cpu")
     for rate in NATIVE_RATES:
-        stated = latency_samples(bundle.manifest, PRESETS[preset], rate)
+        stated = separator_latency(bundle.manifest, PRESETS[preset], rate)
         assert (stated is None) == (rate not in engine.native_rates)
         if stated is not None:
             engine.prepare(rate, 512)
