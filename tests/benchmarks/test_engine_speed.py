@@ -51,7 +51,7 @@ def test_the_command_is_timed_to_its_first_progress(tmp_path: Path) -> None:
 
 def test_targets_have_a_side(capsys: pytest.CaptureFixture[str]) -> None:
     rows = engine.print_targets(
-        {"import rtsep, s": 0.6, "rtsep separate, whole command: × real time": 16.0}
+        {"import rtsep, s": 0.6, "rtsep separate, whole command on a song: × real time": 16.0}
     )
     assert [(row["limit"], row["reached"]) for row in rows] == [(-15.0, True), (0.5, False)]
     assert "at least 15" in capsys.readouterr().out
