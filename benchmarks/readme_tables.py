@@ -77,7 +77,8 @@ def main() -> None:
     about = (
         f"\nSI-SDR improvement over the untreated mix in dB, mean over {clips} clips of songs and "
         "a sound font\nthat training never heard; share of one core with notes on. The last row "
-        "is the ceiling: the best\nmasks possible through the same windows and bands."
+        "is the ceiling: the best\nmasks possible through the same windows and bands. `offline` "
+        "works in chunks of 8 s, for files."
     )
     readme.write_text(f"{start}<!-- presets -->\n{table}\n{about}\n<!-- /presets -->{end}")
 
