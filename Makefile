@@ -17,12 +17,12 @@ lint: .venv/.test
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
-.venv/.demo: pyproject.toml scripts/setup
-	sh scripts/setup demo
+.venv/.demo: pyproject.toml .ci/setup
+	sh .ci/setup demo
 	@touch $@
 
-.venv/.test: pyproject.toml scripts/setup
-	sh scripts/setup test
+.venv/.test: pyproject.toml .ci/setup
+	sh .ci/setup test
 	@touch $@
 
 clean:
