@@ -32,6 +32,8 @@ PACKAGES = {
     "typer": "typer",
 }
 _REINSTALL = "install rtsep again: pip install --force-reinstall rtsep"
+# A bare Debian lacks it, and pedalboard's wheel does not bring it.
+_LIBATOMIC = "sudo apt-get install libatomic1 (or your system's libatomic)"
 _PLAY_S, _PLAY_RATE = 2.0, 48_000
 _SUM_TOLERANCE = 1e-5
 
@@ -80,7 +82,8 @@ def _packages() -> Iterator[Check]:
             import_module(module)
             versions.append(f"{distribution} {_version(distribution)}")
         except Exception as error:  # a broken binary raises anything at import
-            yield Check(distribution, "broken", f"cannot be imported ({error})", _REINSTALL)
+            fix = _LIBATOMIC if "libatomic" in str(error) else _REINSTALL
+            yield Check(distribution, "broken", f"cannot be imported ({error})", fix)
     yield Check("packages", "ok", ", ".join(versions))
     yield _onnxruntime()
 

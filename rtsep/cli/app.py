@@ -152,6 +152,9 @@ def _run() -> int:
         # The reader of our output has left; keep the interpreter's last flush quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ImportError as error:
+        complain(f"a library is missing here ({error}); 'rtsep doctor' tells which and the fix")
+        return 2
     except MemoryError:
         complain("out of memory; close other programs, or process fewer stems")
         return 2

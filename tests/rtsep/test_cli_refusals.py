@@ -292,3 +292,12 @@ def test_a_mistake_in_rtsep_itself_is_one_line_too(
     monkeypatch.setenv("RTSEP_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):
         app._run()
+
+
+def test_a_library_that_cannot_be_loaded(
+    rtsep: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rtsep.cli.batch", None)
+    line = rtsep.refuses("separate", "song.wav", "-o", "out")
+    assert "a library is missing here" in line
+    assert "rtsep doctor" in line

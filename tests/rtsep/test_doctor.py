@@ -122,3 +122,16 @@ def test_a_shipped_model_that_does_not_load_is_broken(
     assert checks["model bad"].status == "broken"
     (tmp_path / "bad.onnx").unlink()
     assert [check.status for check in doctor._models()] == ["broken"]
+
+
+def test_a_missing_system_library_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(module: str) -> None:
+        if module == "pedalboard":
+            raise ImportError("libatomic.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(doctor, "import_module", refuse)
+    broken = [check for check in doctor._packages() if check.status == "broken"]
+    assert [check.name for check in broken] == ["pedalboard"]
+    assert "libatomic1" in broken[0].fix
