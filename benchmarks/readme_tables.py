@@ -15,34 +15,21 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.quality import SCORED, summary
 from rtsep.bundle import load_bundle
 from rtsep.latency import separator_latency
 from rtsep.presets import PRESETS
-
-STEMS = ("drums", "bass", "guitar", "piano")
-
-
-def improvement(rows: list[dict[str, Any]], method: str, stem: str) -> float:
-    """Mean SI-SDR improvement of a method over the clips, in dB.
-
-    Two-sided baselines give the side with the better mean.
-    """
-    sides: dict[str, list[float]] = {}
-    for row in rows:
-        if row["method"] == method and row["stem"] == stem:
-            sides.setdefault(row["side"], []).append(row["si_sdr_improvement"])
-    return max(fmean(values) for values in sides.values())
 
 
 def preset_rows(quality: list[dict[str, Any]], hops: list[dict[str, Any]]) -> list[str]:
     """A Markdown row for every preset and every baseline."""
     lines = [
-        "| | latency at 48 kHz | share of one core | " + " | ".join(STEMS) + " | mean |",
-        "| --- | --- | --- |" + " ---: |" * (len(STEMS) + 1),
+        "| | latency at 48 kHz | share of one core | " + " | ".join(SCORED) + " | mean |",
+        "| --- | --- | --- |" + " ---: |" * (len(SCORED) + 1),
     ]
 
     def figures(method: str) -> str:
-        values = [improvement(quality, method, stem) for stem in STEMS]
+        values = [summary(quality, method, s, "si_sdr_improvement")[0] for s in SCORED]
         return " | ".join(f"{v:.1f}" for v in [*values, fmean(values)])
 
     for preset in PRESETS.values():

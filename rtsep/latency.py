@@ -3,7 +3,7 @@
 The engine measures the same numbers: tests hold the two against each other.
 """
 
-from rtsep.manifest import Manifest, Taps
+from rtsep.manifest import Chunk, Manifest, Taps
 from rtsep.presets import Preset
 from rtsep.rates import rate_factor
 
@@ -13,7 +13,7 @@ def separator_latency(manifest: Manifest, preset: Preset, sample_rate: int) -> i
 
     `rtsep.engine.Engine.latency_samples` is the same number.
     """
-    delay = delay_frames(manifest)
+    delay = delay_frames(manifest.state)
     if manifest.domain == "audio":
         # Fed a hop at a time, so the wait is a whole number of hops.
         hops = -(-delay // preset.hop) + 1
@@ -22,9 +22,8 @@ def separator_latency(manifest: Manifest, preset: Preset, sample_rate: int) -> i
     return preset.latency_samples(wait * rate_factor(sample_rate))
 
 
-def delay_frames(manifest: Manifest) -> int:
+def delay_frames(state: Taps | Chunk) -> int:
     """Frame n of a network's output is there once frame n + `delay_frames` is in."""
-    state = manifest.state
     return 0 if isinstance(state, Taps) else state.chunk + state.right - 1
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtsep.errors import BundleError
+from rtsep.latency import delay_frames
 from rtsep.manifest import Chunk
 
 Array = npt.NDArray[np.float32]
@@ -74,7 +75,7 @@ class ChunkRunner:
         device: str = "cpu",
     ) -> None:
         self.device = device
-        self.delay_frames = state.chunk + state.right - 1
+        self.delay_frames = delay_frames(state)
         self._state = state
         self._stride = state.chunk - state.crossfade
         self.max_ready = (-(-max_push // self._stride)) * self._stride

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from rtsep.bands import band_edges, band_matrix
-from rtsep.manifest import FrontEnd
+from rtsep.manifest import FrontEnd, band_count
 from rtsep.presets import PRESETS
 from rtsep.rates import REFERENCE_RATE
 from rtsep.windows import analysis_window
@@ -88,12 +88,7 @@ HEADS = {
 
 def n_features(front_ends: Sequence[FrontEnd]) -> int:
     """Width of the feature vector of some front ends."""
-    return sum(len(f.values) * n_bands(f) for f in front_ends)
-
-
-def n_bands(front_end: FrontEnd) -> int:
-    """Number of bands of a front end."""
-    return len(edges(front_end)) - 1
+    return sum(len(f.values) * band_count(f) for f in front_ends)
 
 
 def edges(f: FrontEnd) -> npt.NDArray[np.float64]:

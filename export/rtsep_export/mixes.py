@@ -91,11 +91,11 @@ def make_mix(songs: list[Path], index: int, take: int, folder: Path) -> bool:
     notes = read_notes(songs[index])
     speed = 1.0
     if take:
-        stems, notes = _remix(songs, index, stems, notes, rng)
+        stems, notes = _remix(songs, stems, notes, rng)
         speed = float(rng.choice([1.0, 0.91875, rng.uniform(0.9, 1.1)]))
     elif not np.abs(stems).max(axis=(1, 2)).all():
         # A solo song teaches more with others around it.
-        stems, notes = _remix(songs, index, stems, notes, rng)
+        stems, notes = _remix(songs, stems, notes, rng)
     audio = torch.from_numpy(stems)
     arrays = {}
     mix = audio.sum(0)
@@ -131,7 +131,6 @@ def _log(energy: torch.Tensor) -> npt.NDArray[np.float32]:
 
 def _remix(
     songs: list[Path],
-    index: int,
     stems: npt.NDArray[np.float32],
     notes: Notes,
     rng: np.random.Generator,

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from rtsep.manifest import band_count
 from rtsep_export.features import (
     HEADS,
     SEPARATOR_FRONT_END,
     SEPARATOR_HOP,
-    n_bands,
     n_features,
 )
 from rtsep_export.mixes import OFFLINE_HOP
@@ -109,7 +109,7 @@ class SeparationTask:
 def make_separator() -> Separator:
     """The shipped separator's shape, with fresh weights."""
     end = SEPARATOR_FRONT_END
-    return Separator(n_features([end]), n_bands(end), len(STEMS), tuple(HEADS))
+    return Separator(n_features([end]), band_count(end), len(STEMS), tuple(HEADS))
 
 
 def _offline_delay() -> int:

@@ -98,7 +98,7 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
 def _note_delay(manifest: Manifest) -> list[tuple[str, str]]:
     if manifest.task != "transcribe":
         return []
-    late = decision_delay(manifest.hop, manifest.lookahead, delay_frames(manifest))
+    late = decision_delay(manifest.hop, manifest.lookahead, delay_frames(manifest.state))
     ms = 1000 * late / manifest.sample_rate
     return [("decision delay", f"a note is known {late} samples ({ms:.1f} ms) after it sounds")]
 

@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from rtsep.bundle import load_bundle
-from rtsep.manifest import Training
+from rtsep.manifest import Training, band_count
 from rtsep.networks import open_network
-from rtsep_export.features import n_bands
 from rtsep_export.separation import make_separator
 from rtsep_export.tcn import TAPS
 from rtsep_export.to_onnx import export_separator, export_transcriber
@@ -109,4 +108,4 @@ def test_bundles_stay_under_twelve_megabytes(separator, transcriber, tmp_path):
     export_transcriber(transcriber, tmp_path / "b.onnx", TRAINING, "0.0.1")
     for name in ("a", "b"):
         assert (tmp_path / f"{name}.onnx").stat().st_size < 12e6
-    assert separator.n_bands == n_bands(load_bundle(tmp_path / "a.onnx").manifest.front_ends[0])
+    assert separator.n_bands == band_count(load_bundle(tmp_path / "a.onnx").manifest.front_ends[0])
