@@ -1,0 +1,1 @@
+"""Live audio: hosts, engine processes, the mixer and what the player sees."""
