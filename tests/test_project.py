@@ -25,8 +25,8 @@ PACKAGES = {
 #: Whole modules, from the ground up: each imports only from its own floor and below.
 #: Those of one floor may import each other as long as no circle comes of it.
 FLOORS = (
-    ("errors", "rates", "windows", "bands", "presets", "note_events", "truncation")
-    + ("probes", "realtime"),
+    ("errors", "rates", "windows", "bands"),
+    ("presets", "note_events", "truncation", "probes", "realtime"),
     ("kernels", "manifest", "latency", "output_file", "output_folder"),
     ("bundle", "stft", "features", "resample", "audio_files", "midi_files", "picture"),
     ("backend", "overlap_add", "note_tracker"),
