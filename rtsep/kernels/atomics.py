@@ -6,8 +6,9 @@ them out of loops.  An address is an int64 everywhere; what points at nothing is
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import carray, njit, types  # type: ignore[attr-defined, unused-ignore]
 from numba.extending import intrinsic
 
 _WORD = ir.IntType(64)
@@ -80,3 +81,21 @@ def store(address: int, word: int, value: int) -> None:
 def add(address: int, word: int, value: int) -> int:
     """Add to a word at once; its value before."""
     return _add(address + word * _WORD_BYTES, value)  # type: ignore[call-arg, no-any-return, unused-ignore]
+
+
+@njit(nogil=True, forceinline=True)
+def words(address: int, count: int) -> Any:
+    """View of `count` int64 words."""
+    return carray(as_pointer(address), (count,), np.int64)  # type: ignore[call-arg, unused-ignore]
+
+
+@njit(nogil=True, forceinline=True)
+def floats(address: int, count: int) -> Any:
+    """View of `count` float32 samples."""
+    return carray(as_pointer(address), (count,), np.float32)  # type: ignore[call-arg, unused-ignore]
+
+
+@njit(nogil=True, forceinline=True)
+def float_rows(address: int, rows: int, count: int) -> Any:
+    """View of `rows` by `count` float32 samples."""
+    return carray(as_pointer(address), (rows, count), np.float32)  # type: ignore[call-arg, unused-ignore]

@@ -1,0 +1,378 @@
+"""What happens in an audio callback: the mix goes in, stems come out, nothing waits.
+
+Two functions, for a host's C callback to call: `take_in` keeps a block of the mix and
+wakes the engine, `give_out` puts out the stems that are due.  Where they are not there,
+the mix of the same instant goes out whole, on the residual, under a short cross-fade.
+
+Three tables of 64-bit words carry the state; their words are the constants below.
+
+- *control*: of the callback alone, in the host's memory.
+- *mix header*: shared, written by the callback, read by engine processes.
+- *slot header*: shared, one an engine process, written by it, read by the callback.
+
+Rings are indexed by absolute frame, ``t & (capacity - 1)``.  The ring of a slot is
+indexed by stem time: the frame of the mix to which a sample of a stem belongs.
+"""
+
+import numpy as np
+from numba import int64, njit, types, void
+from numpy.typing import NDArray
+
+from rtsep.kernels import clock
+from rtsep.kernels.atomics import float_rows, floats, load, store, words
+
+Floats = NDArray[np.float32]
+Words = NDArray[np.int64]
+
+MAX_CHANNELS = 64
+FADE = 128
+"""Length of a cross-fade in samples."""
+NEVER = 1 << 62
+SAMPLE_LIMIT = np.float32(1e6)
+
+# --- control: set by the host before the start, or with a release store -----------
+MIX_RING, MIX_LAST, MIX_HEADER = 0, 1, 2
+CHANNELS, STEM_CHANNELS, WANT, LOCKSTEP_NS = 3, 4, 5, 6
+TRACE, TRACE_LAST, LOG, LOG_LENGTH = 7, 8, 9, 10
+TAP, TAP_LAST, HISTOGRAM, HISTOGRAM_LENGTH = 11, 12, 13, 14
+FADE_CURVE = 15
+# Written by the callback.
+OUT_TIME, CALLBACKS, MISSES, TRACED, LOGGED, OVERLOADS = 16, 17, 18, 19, 20, 21
+IN_TIME, XRUNS, HOST_LEVEL = 22, 23, 24
+# Sources of sound, what plays and what fades out: kind, slot, latency, end.
+NOW, OLD, FADED, SHOWN = 28, 32, 36, 37
+SLOTS, SLOT_WORDS = 40, 8
+# In a slot's part of control: its header, its ring, its channels' ring channels.
+S_HEADER, S_RING, S_LAST, S_SEMAPHORE, S_MAP = 0, 1, 2, 3, 4
+CONTROL_WORDS = 64
+
+SILENCE, MIX, STEMS = 0, 1, 2
+KIND, SLOT, LATENCY_OF, END = 0, 1, 2, 3
+
+# --- mix header: one word a cache line where two sides meet ------------------------
+WRITTEN_MIX, EPOCH, EPOCH_START, BLOCK = 0, 8, 9, 10
+MIX_HEADER_WORDS = 16
+
+# --- slot header --------------------------------------------------------------------
+WRITTEN, VALID_FROM, LATENCY, NEUTRAL, RESIDUAL = 0, 8, 9, 10, 11
+SLOT_CHANNELS, HEARD, BUSY_NS, WORST_PPM, JUMPS = 12, 13, 16, 17, 18
+ENGINE_MISSES, BAD_SAMPLES, FAILURES, NOTES, READY_EPOCH = 19, 20, 21, 22, 23
+SLOT_FALLBACK = 32
+"""From this word on: float32 [MAX_CHANNELS], gain of the mix where stems are missing."""
+SLOT_METERS = SLOT_FALLBACK + MAX_CHANNELS // 2
+"""From this word on: float32 [MAX_CHANNELS, 2], peak and mean square."""
+SLOT_HEADER_WORDS = SLOT_METERS + MAX_CHANNELS
+
+#: Kinds of an entry of the trace: frame, time in ns, kind, number.
+TRACE_MISS, TRACE_SWITCH, TRACE_EPOCH = 1, 2, 3
+TRACE_WORDS = 4
+_LOCKSTEP_STEP_NS = 20_000
+
+
+@njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
+def _note(control: int, frame: int, kind: int, number: int) -> None:
+    """Write a line of the bounded trace."""
+    c = words(control, CONTROL_WORDS)
+    row = c[TRACED] & c[TRACE_LAST]
+    trace = words(c[TRACE], (c[TRACE_LAST] + 1) * TRACE_WORDS)
+    trace[row * TRACE_WORDS + 0] = frame
+    trace[row * TRACE_WORDS + 1] = clock.now_ns()
+    trace[row * TRACE_WORDS + 2] = kind
+    trace[row * TRACE_WORDS + 3] = number
+    store(control, TRACED, c[TRACED] + 1)
+
+
+@njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
+def take_in(control: int, n: int, pointers: int, stride: int) -> None:
+    """Keep a block of the mix and wake the engines.
+
+    Parameters
+    ----------
+    control : int
+        Address of the control table.
+    n : int
+        Frames in the block.
+    pointers : int
+        Address of two addresses, of the first float32 sample left and right.
+    stride : int
+        Samples from one frame to the next in each.
+    """
+    c = words(control, CONTROL_WORDS)
+    last = c[MIX_LAST]
+    ring = float_rows(c[MIX_RING], 2, last + 1)
+    inputs = words(pointers, 2)
+    header = c[MIX_HEADER]
+    shared = words(header, MIX_HEADER_WORDS)
+    t = c[IN_TIME]
+    if n != shared[BLOCK]:
+        # The host has changed its block size: engines start anew at this boundary.
+        store(header, BLOCK, n)
+        store(header, EPOCH_START, t)
+        store(header, EPOCH, shared[EPOCH] + 1)
+        _note(control, t, TRACE_EPOCH, n)
+    for side in range(2):
+        samples = floats(inputs[side], n * stride)
+        for i in range(n):
+            x = samples[i * stride]
+            # Not a number compares false.
+            if not (np.abs(x) <= SAMPLE_LIMIT):
+                x = np.float32(0.0)
+            ring[side, (t + i) & last] = x
+    c[IN_TIME] = t + n
+    store(header, WRITTEN_MIX, t + n)
+    for slot in range(2):
+        semaphore = load(control, SLOTS + slot * SLOT_WORDS + S_SEMAPHORE)
+        if semaphore != 0:
+            clock.post(semaphore)
+
+
+@njit([types.boolean(int64, int64, int64, int64)], nogil=True, cache=True)
+def _has(control: int, slot: int, start: int, stop: int) -> bool:
+    """Whether a slot's ring holds the stems from `start` to `stop`."""
+    header = load(control, SLOTS + slot * SLOT_WORDS + S_HEADER)
+    if header == 0:
+        return False
+    return load(header, VALID_FROM) <= start and stop <= load(header, WRITTEN)
+
+
+@njit([types.boolean(int64, int64, int64, int64)], nogil=True, cache=True)
+def _late(control: int, slot: int, t: int, n: int) -> bool:
+    """Whether a slot owes stems for the out time from `t` on that are not there yet."""
+    header = load(control, SLOTS + slot * SLOT_WORDS + S_HEADER)
+    if load(header, READY_EPOCH) != load(load(control, MIX_HEADER), EPOCH):
+        return True
+    start = t - load(header, LATENCY)
+    return load(header, VALID_FROM) <= start and load(header, WRITTEN) < start + n
+
+
+@njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
+def _freeze(control: int, source: int, start: int, stop: int) -> None:
+    """Note where the stems of a source break off, if they do before `stop`."""
+    c = words(control, CONTROL_WORDS)
+    if c[source + KIND] != STEMS or c[source + END] != NEVER:
+        return
+    slot = c[source + SLOT]
+    if not _has(control, slot, start, stop):
+        header = load(control, SLOTS + slot * SLOT_WORDS + S_HEADER)
+        written = start if header == 0 else load(header, WRITTEN)
+        c[source + END] = max(start, min(stop, written))
+
+
+@njit(
+    [void(int64, int64, int64, int64, int64, int64, types.float32[::1])],
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def _read(control: int, source: int, channel: int, t: int, n: int, skip: int, out: Floats) -> None:
+    """Read `n` samples of a port's channel from a source, from out time ``t + skip`` on."""
+    c = words(control, CONTROL_WORDS)
+    kind = c[source + KIND]
+    slot = SLOTS + c[source + SLOT] * SLOT_WORDS
+    header = c[slot + S_HEADER]
+    at = t + skip - c[source + LATENCY_OF]
+    if kind == SILENCE or header == 0:
+        for i in range(n):
+            out[i] = np.float32(0.0)
+        return
+    column = words(c[slot + S_MAP], MAX_CHANNELS)[channel]
+    if column < 0:
+        for i in range(n):
+            out[i] = np.float32(0.0)
+        return
+    if kind == MIX:
+        gains = floats(header + 8 * SLOT_FALLBACK, MAX_CHANNELS)
+        gain = gains[column]
+        last = c[MIX_LAST]
+        mix = float_rows(c[MIX_RING], 2, last + 1)
+        for i in range(n):
+            out[i] = gain * mix[column & 1, (at + i) & last]
+        return
+    last = c[slot + S_LAST]
+    ring = float_rows(c[slot + S_RING], MAX_CHANNELS, last + 1)
+    end = c[source + END]
+    for i in range(n):
+        index = at + i
+        if index < end:
+            out[i] = ring[column, index & last]
+        else:
+            # Odd reflection: no step in value or in slope.
+            edge = ring[column, (end - 1) & last]
+            out[i] = np.float32(2.0) * edge - ring[column, (2 * end - 2 - index) & last]
+
+
+@njit([void(int64, int64, int64, int64, int64, int64)], nogil=True, cache=True)
+def _fade(control: int, t: int, n: int, channel: int, place: int, stride: int) -> None:
+    """Cross-fade one channel from the old source to the new one, in pieces of `FADE`."""
+    c = words(control, CONTROL_WORDS)
+    curve = floats(c[FADE_CURVE], FADE)
+    scratch = float_rows(c[FADE_CURVE] + 4 * FADE, 2, FADE)
+    out = floats(place, n * stride)
+    new, old = scratch[0], scratch[1]
+    done = 0
+    while done < n:
+        count = min(n - done, FADE)
+        at = c[FADED] + done
+        _read(control, NOW, channel, t, count, done, new)
+        _read(control, OLD, channel, t, count, done, old)
+        for i in range(count):
+            if at + i < FADE:
+                w = curve[at + i]
+                out[(done + i) * stride] = w * new[i] + (np.float32(1.0) - w) * old[i]
+            else:
+                out[(done + i) * stride] = new[i]
+        done += count
+
+
+@njit([void(int64, int64, int64, int64, int64)], nogil=True, cache=True)
+def _complete(control: int, t: int, n: int, pointers: int, stride: int) -> None:
+    """Make the residual of a fading block what the other stems leave of the mix.
+
+    Only where the mixer leaves the stems alone and both sources are equally late: then
+    no sample of the mix is lost, whatever the stems' continuation was.
+    """
+    c = words(control, CONTROL_WORDS)
+    slot = SLOTS + c[NOW + SLOT] * SLOT_WORDS
+    header = c[slot + S_HEADER]
+    same = c[NOW + LATENCY_OF] == c[OLD + LATENCY_OF] and c[NOW + SLOT] == c[OLD + SLOT]
+    if not same or header == 0 or c[NOW + KIND] == SILENCE or c[OLD + KIND] == SILENCE:
+        return
+    if load(header, NEUTRAL) == 0:
+        return
+    columns = words(c[slot + S_MAP], MAX_CHANNELS)
+    gains = floats(header + 8 * SLOT_FALLBACK, MAX_CHANNELS)
+    outputs = words(pointers, c[CHANNELS])
+    residual = load(header, RESIDUAL)
+    last = c[MIX_LAST]
+    mix = float_rows(c[MIX_RING], 2, last + 1)
+    start = t - c[NOW + LATENCY_OF]
+    for target in range(c[CHANNELS]):
+        column = columns[target]
+        out = floats(outputs[target], n * stride)
+        if column == residual or column == residual + 1:
+            for i in range(n):
+                out[i * stride] = mix[column & 1, (start + i) & last]
+            for other in range(c[STEM_CHANNELS]):
+                beside = columns[other]
+                if other != target and beside >= 0 and (beside & 1) == (column & 1):
+                    stem = floats(outputs[other], n * stride)
+                    for i in range(n):
+                        out[i * stride] -= stem[i * stride]
+        elif target >= c[STEM_CHANNELS] and column >= 0:
+            for i in range(n):
+                out[i * stride] = gains[column] * mix[column & 1, (start + i) & last]
+
+
+@njit([void(int64, int64, int64, int64, int64)], nogil=True, cache=True)
+def _tap(control: int, t: int, n: int, pointers: int, stride: int) -> None:
+    """Keep the sum of all stems that went out, for whoever measures."""
+    c = words(control, CONTROL_WORDS)
+    last = c[TAP_LAST]
+    tap = float_rows(c[TAP], 2, last + 1)
+    outputs = words(pointers, c[CHANNELS])
+    for side in range(2):
+        for i in range(n):
+            tap[side, (t + i) & last] = np.float32(0.0)
+    for channel in range(c[STEM_CHANNELS]):
+        out = floats(outputs[channel], n * stride)
+        for i in range(n):
+            tap[channel & 1, (t + i) & last] += out[i * stride]
+
+
+@njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
+def _choose(control: int, t: int, n: int, wanted: int) -> None:
+    """Decide what plays in the frames from `t` on, and begin a fade where it changes."""
+    c = words(control, CONTROL_WORDS)
+    kind, slot, latency = SILENCE, c[NOW + SLOT], c[NOW + LATENCY_OF]
+    if wanted >= 0:
+        header = load(control, SLOTS + wanted * SLOT_WORDS + S_HEADER)
+        stated = load(header, LATENCY) if header != 0 else -1
+        if stated >= 0:
+            waited = 0
+            while waited < c[LOCKSTEP_NS] and _late(control, wanted, t, n):
+                clock.pause(_LOCKSTEP_STEP_NS)
+                waited += _LOCKSTEP_STEP_NS
+            slot, latency = wanted, load(header, LATENCY)
+            start = t - latency
+            kind = STEMS if _has(control, slot, start, start + n) else MIX
+            if kind == MIX and start >= load(header, VALID_FROM):
+                c[MISSES] += 1
+                _note(control, t, TRACE_MISS, c[MISSES])
+        elif c[NOW + KIND] != SILENCE:
+            kind = MIX
+    for source in (NOW, OLD):
+        start = t - c[source + LATENCY_OF]
+        _freeze(control, source, start, start + n)
+    if c[FADED] < FADE:
+        return
+    same = kind == c[NOW + KIND] and slot == c[NOW + SLOT] and latency == c[NOW + LATENCY_OF]
+    if (same or (kind == SILENCE and c[NOW + KIND] == SILENCE)) and c[NOW + END] == NEVER:
+        return
+    for word in range(4):
+        c[OLD + word] = c[NOW + word]
+    c[NOW + KIND], c[NOW + SLOT], c[NOW + LATENCY_OF], c[NOW + END] = kind, slot, latency, NEVER
+    c[FADED] = 0
+    _note(control, t, TRACE_SWITCH, kind)
+
+
+@njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
+def give_out(control: int, n: int, pointers: int, stride: int) -> None:
+    """Put out the stems of `LATENCY` frames ago, or the mix of that instant.
+
+    Parameters
+    ----------
+    control : int
+        Address of the control table.
+    n : int
+        Frames in the block.
+    pointers : int
+        Address of as many addresses as there are channels, each of its first float32
+        sample.
+    stride : int
+        Samples from one frame to the next in each.
+    """
+    c = words(control, CONTROL_WORDS)
+    t = c[OUT_TIME]
+    _choose(control, t, n, load(control, WANT))
+    outputs = words(pointers, c[CHANNELS])
+    if c[FADED] < FADE:
+        for channel in range(c[CHANNELS]):
+            _fade(control, t, n, channel, outputs[channel], stride)
+        _complete(control, t, n, pointers, stride)
+        c[FADED] = min(FADE, c[FADED] + n)
+    else:
+        scratch = floats(c[FADE_CURVE] + 4 * FADE, FADE)
+        for channel in range(c[CHANNELS]):
+            out = floats(outputs[channel], n * stride)
+            done = 0
+            while done < n:
+                count = min(n - done, FADE)
+                _read(control, NOW, channel, t, count, done, scratch)
+                for i in range(count):
+                    out[(done + i) * stride] = scratch[i]
+                done += count
+    if c[TAP] != 0:
+        _tap(control, t, n, pointers, stride)
+    c[OUT_TIME] = t + n
+    # A slot may be taken away once it neither plays nor fades.
+    fading = c[OLD + SLOT] if c[FADED] < FADE and c[OLD + KIND] != SILENCE else -1
+    playing = c[NOW + SLOT] if c[NOW + KIND] != SILENCE else -1
+    store(control, SHOWN, (c[NOW + KIND] << 16) | ((fading + 1) << 8) | (playing + 1))
+
+
+@njit([void(int64, int64)], nogil=True, cache=True)
+def finish(control: int, started_ns: int) -> None:
+    """Count a callback and its duration, at its end."""
+    c = words(control, CONTROL_WORDS)
+    now = clock.now_ns()
+    length = c[HISTOGRAM_LENGTH]
+    histogram = words(c[HISTOGRAM], length + 1)
+    spent = now - started_ns
+    histogram[min(length - 1, spent // 1000)] += 1
+    histogram[length] = max(histogram[length], spent)
+    if c[LOGGED] < c[LOG_LENGTH]:
+        log = words(c[LOG], 2 * c[LOG_LENGTH])
+        log[2 * c[LOGGED]] = started_ns
+        log[2 * c[LOGGED] + 1] = now
+        c[LOGGED] += 1
+    store(control, CALLBACKS, c[CALLBACKS] + 1)
