@@ -165,7 +165,7 @@ def _cache() -> Check:
     """Look at the folder where Numba keeps what it has compiled."""
     from rtsep.kernels import streams
 
-    kernel: Any = streams.exchange
+    kernel: Any = streams.take
     folder = Path(kernel._cache.cache_path)
     probe = folder / f".rtsep-{os.getpid()}"
     try:

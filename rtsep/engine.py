@@ -15,6 +15,7 @@ from rtsep.backend import Device
 from rtsep.bundle import Bundle
 from rtsep.errors import AudioError, BundleError
 from rtsep.kernels import streams
+from rtsep.latency import step_gain
 from rtsep.networks import Network, open_network
 from rtsep.note_events import NoteEvent
 from rtsep.presets import Preset
@@ -85,7 +86,9 @@ class Engine:
         self.sample_rate = 0
         self.channels = 0
 
-    def prepare(self, sample_rate: int, max_block: int, channels: int = 2) -> None:
+    def prepare(
+        self, sample_rate: int, max_block: int, channels: int = 2, *, step: int = 0
+    ) -> None:
         """Make everything for a stream and start at its first sample.
 
         Parameters
@@ -97,6 +100,10 @@ class Engine:
             Most samples that `process` will be given at once, 1 to 8192.
         channels : {1, 2}
             Of the mix, and of every stem.
+        step : int
+            Every block will be a multiple of it; 0 promises nothing.  What a block
+            completes can then go out with that block, which makes the stems earlier by
+            what `step` and the preset's hop have in common (`step_gain`).
 
         Raises
         ------
@@ -112,7 +119,11 @@ class Engine:
             raise ValueError(f"blocks of up to {max_block}; expected 1 to {MAX_BLOCK}")
         if channels not in (1, 2):
             raise ValueError(f"{channels} channels; expected 1 or 2")
+        if step < 0:
+            raise ValueError(f"a step of {step}; expected 0 or more")
         separator, transcriber = self._make_stages(sample_rate, channels)
+        self._step = step
+        self._gain = 0 if separator is None else step_gain(step, separator.hop, separator.lag)
         self._separator, self._transcriber = separator, transcriber
         self.sample_rate, self.channels, self._max_block = sample_rate, channels, max_block
         hop, reach = 1, 1
@@ -168,7 +179,7 @@ class Engine:
     def latency_samples(self) -> int:
         """Delay of every stem against the mix; 0 where there are no stems."""
         self._need_prepared()
-        return 0 if self._separator is None else self._separator.latency
+        return 0 if self._separator is None else self._separator.latency - self._gain
 
     @property
     def note_delay_samples(self) -> int:
@@ -195,6 +206,8 @@ class Engine:
         self._notes.clear()
         self.bad_samples = 0
         self._position = self._ready_from = 0
+        # Of the stems in `_ready`, those before this stream position have gone out.
+        self._given = self._gain
         self._feed_due = self._render_due = self._notes_due = _NEVER
         if self._separator is not None:
             self._separator.reset()
@@ -212,7 +225,8 @@ class Engine:
         Parameters
         ----------
         block_in : float32 [channels, n]
-            n from 1 to the `max_block` of `prepare`, another one at every call.
+            n from 1 to the `max_block` of `prepare`, another one at every call, and a
+            multiple of its `step`.
         block_out : float32 [n_stems, channels, n]
             Overwritten.  May be a strided view; must not overlap `block_in`.
 
@@ -222,20 +236,31 @@ class Engine:
             A wrong dtype or shape.
         """
         n = self._check_blocks(block_in, block_out)
-        ring, ready = self._ring, self._ready
         position = self._position
-        start = 0
+        start = given = 0
         while start < n:
             count = min(n - start, self._due - position)
-            offset = position - self._ready_from
-            self.bad_samples += streams.exchange(
-                block_in, start, count, ring, position, ready, offset, block_out
-            )
+            self.bad_samples += streams.take(block_in, start, count, self._ring, position)
             start += count
             position += count
             self._position = position
+            given = self._give(block_out, given)
             if position == self._due:
                 self._work(position)
+                given = self._give(block_out, given)
+
+    def _give(self, block_out: Floats, given: int) -> int:
+        """Hand out, from sample `given` of the block on, the stems that are due and ready."""
+        if self._separator is None:
+            return given
+        due = self._position + self._gain
+        count = min(due, self._ready_from + self._separator.hop) - self._given
+        if count > 0:
+            offset = self._given - self._ready_from
+            streams.give(self._ready, offset, count, block_out, given)
+            self._given += count
+            given += count
+        return given
 
     def take_notes(self) -> list[NoteEvent]:
         """The note events since the last call, in the order they were decided."""
@@ -291,6 +316,8 @@ class Engine:
         if block_in.shape != (self.channels, n) or not 1 <= n <= self._max_block:
             expected = f"({self.channels}, 1 to {self._max_block})"
             raise ValueError(f"an input block of shape {block_in.shape}; expected {expected}")
+        if self._step and n % self._step:
+            raise ValueError(f"a block of {n} samples; expected a multiple of {self._step}")
         stems_shape = (len(self.stems), self.channels, n)
         if block_out.shape != stems_shape:
             raise ValueError(f"an output block of shape {block_out.shape}; expected {stems_shape}")

@@ -3,6 +3,8 @@
 The engine measures the same numbers: tests hold the two against each other.
 """
 
+import math
+
 from rtsep.manifest import Chunk, Manifest, Taps
 from rtsep.presets import Preset
 from rtsep.rates import rate_factor
@@ -41,3 +43,31 @@ def decision_delay(hop: int, lookahead: int, delay: int) -> int:
         `delay_frames`.
     """
     return lookahead + delay * hop + hop + (hop + 1) // 2
+
+
+def step_gain(step: int, hop: int, lag: int) -> int:
+    """Samples that stems gain when every block is a multiple of `step`.
+
+    A frame that ends inside a block goes out with that block.  Frames end at multiples
+    of `hop` after `lag`, so the last one in a block ends at most ``hop - gain`` samples
+    before the block does, where ``gain`` divides block, hop and lag.
+
+    Parameters
+    ----------
+    step, hop, lag : int
+        In samples; `step` 0 promises nothing and gains nothing.
+    """
+    return math.gcd(step, hop, lag) if step else 0
+
+
+def added_latency(engine_latency: int, block: int) -> int:
+    """From input port to output port, in samples.
+
+    Parameters
+    ----------
+    engine_latency : int
+        Of an engine prepared with ``step=block``, and of what comes behind it.
+    block : int
+        The host's block: the engine works while the next one plays.
+    """
+    return engine_latency + block

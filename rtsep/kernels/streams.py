@@ -20,39 +20,22 @@ _IN = types.Array(float32, 2, "A", readonly=True)
 _OUT = types.Array(float32, 3, "A")
 
 
-@njit(
-    [int64(_IN, int64, int64, float32[:, ::1], int64, float32[:, :, ::1], int64, _OUT)],
-    nogil=True,
-    cache=True,
-)
-def exchange(
-    block_in: Floats,
-    start: int,
-    count: int,
-    ring: Floats,
-    position: int,
-    ready: Floats,
-    offset: int,
-    block_out: Floats,
-) -> int:
-    """Take `count` samples in and hand as many out.
+@njit([int64(_IN, int64, int64, float32[:, ::1], int64)], nogil=True, cache=True)
+def take(block_in: Floats, start: int, count: int, ring: Floats, position: int) -> int:
+    """Take `count` samples in.
 
     Parameters
     ----------
     block_in : float32 [channels, n]
-    start, count : int
-        Part of the blocks to exchange.
+        Read from sample `start` on.
     ring : float32 [channels, length]
-        Receives the input from stream position `position` on.  A sample that is not
-        finite, or beyond `SAMPLE_LIMIT`, becomes 0.
-    ready : float32 [stems, channels, hop]
-        Finished stems, read from `offset` on.
-    block_out : float32 [stems, channels, n]
+        Receives them from stream position `position` on.  A sample that is not finite,
+        or beyond `SAMPLE_LIMIT`, becomes 0.
 
     Returns
     -------
     int
-        Input samples replaced, over all channels.
+        Samples replaced, over all channels.
     """
     last = ring.shape[1] - 1
     limit = np.float32(SAMPLE_LIMIT)
@@ -65,11 +48,24 @@ def exchange(
                 x = np.float32(0.0)
                 bad += 1
             ring[c, (position + i) & last] = x
+    return bad
+
+
+@njit([types.void(float32[:, :, ::1], int64, int64, _OUT, int64)], nogil=True, cache=True)
+def give(ready: Floats, offset: int, count: int, block_out: Floats, start: int) -> None:
+    """Hand `count` samples out.
+
+    Parameters
+    ----------
+    ready : float32 [stems, channels, hop]
+        Finished stems, read from `offset` on.
+    block_out : float32 [stems, channels, n]
+        Written from sample `start` on.
+    """
     for s in range(ready.shape[0]):
         for c in range(ready.shape[1]):
             for i in range(count):
                 block_out[s, c, start + i] = ready[s, c, offset + i]
-    return bad
 
 
 @njit([types.void(float32[:, ::1], int64, float32[:, ::1])], nogil=True, cache=True)
