@@ -20,6 +20,7 @@ Status = Literal["ok", "missing", "broken"]
 
 #: Distributions that `pip install rtsep` brings and the modules they are known by.
 PACKAGES = {
+    "JACK-Client": "jack",
     "mido": "mido",
     "msgspec": "msgspec",
     "numba": "numba",
@@ -65,6 +66,7 @@ def checkup() -> Iterator[Check]:
     yield _jack()
     yield _portaudio()
     yield _midi()
+    yield from _realtime()
     yield _cache()
     yield from _models()
 
@@ -82,8 +84,13 @@ def _packages() -> Iterator[Check]:
             import_module(module)
             versions.append(f"{distribution} {_version(distribution)}")
         except Exception as error:  # a broken binary raises anything at import
+            found = f"cannot be imported ({error})"
+            if module == "jack" and isinstance(error, OSError):
+                # The system lacks JACK's library, and files do without.
+                yield Check(distribution, "missing", found, _install("jackd2", "JACK 2"))
+                continue
             fix = _LIBATOMIC if "libatomic" in str(error) else _REINSTALL
-            yield Check(distribution, "broken", f"cannot be imported ({error})", fix)
+            yield Check(distribution, "broken", found, fix)
     yield Check("packages", "ok", ", ".join(versions))
     yield _onnxruntime()
 
@@ -151,6 +158,20 @@ def _midi() -> Check:
         return Check("MIDI", "missing", f"none of {', '.join(apis)} answers", fix)
     found = ", ".join(f"{name} ({ports} outputs)" for name, ports in working.items())
     return Check("MIDI", "ok", found)
+
+
+def _realtime() -> Iterator[Check]:
+    """Say what live audio's engine is granted."""
+    answer = probes.ask(probes.REALTIME)
+    for name, key in (("real-time priority", "priority"), ("locked memory", "memory")):
+        grant = answer.get(key)
+        if not isinstance(grant, dict):
+            yield Check(name, "missing", f"{answer.get('error')}", _REINSTALL)
+        elif grant["granted"] and not grant["reason"]:
+            yield Check(name, "ok", grant["found"])
+        else:
+            fix = grant["remedy"] or "live audio goes on without it, with more misses"
+            yield Check(name, "missing", f"{grant['found']} ({grant['reason']})", fix)
 
 
 def _install(package: str, name: str) -> str:

@@ -61,6 +61,14 @@ for api in rtmidi.get_compiled_api():
 print(json.dumps({"apis": apis}), flush=True)
 """
 
+REALTIME = """
+import json
+from dataclasses import asdict
+from rtsep.realtime import lock_memory, make_realtime
+grants = {"priority": asdict(make_realtime(60)), "memory": asdict(lock_memory())}
+print(json.dumps(grants), flush=True)
+"""
+
 
 def ask(code: str, timeout_s: float = TIMEOUT_S) -> dict[str, object]:
     """Run one of this module's probes in a child process.
@@ -77,9 +85,10 @@ def ask(code: str, timeout_s: float = TIMEOUT_S) -> dict[str, object]:
     dict
         The object; ``{"error": reason}`` when the child printed none.
     """
+    where = f"import sys\nsys.path[:] = {sys.path!r}\n"  # of the rtsep that asks
     try:
         child = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", where + code],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,

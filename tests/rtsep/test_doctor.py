@@ -27,7 +27,7 @@ def test_a_probe_that_crashes_hangs_or_babbles_gives_an_error() -> None:
     assert "error" in probes.ask("print([1, 2])")
 
 
-@pytest.mark.parametrize("code", [probes.JACK, probes.PORTAUDIO, probes.MIDI])
+@pytest.mark.parametrize("code", [probes.JACK, probes.PORTAUDIO, probes.MIDI, probes.REALTIME])
 def test_every_probe_answers_on_this_machine(code: str) -> None:
     assert "error" not in probes.ask(code)
 
@@ -67,6 +67,39 @@ def test_sound_and_midi(
     assert result.status == status
     assert text in f"{result.found} {result.fix}"
     assert bool(result.fix) == (status != "ok")
+
+
+def grant(granted: bool, reason: str = "", remedy: str = "") -> dict[str, object]:
+    return {"granted": granted, "found": "this much", "reason": reason, "remedy": remedy}
+
+
+def test_what_real_time_work_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused, partial = grant(False, "no right", "ask root"), grant(True, "no more", "ask root")
+    answering(monkeypatch, {"priority": grant(True), "memory": refused})
+    priority, memory = doctor._realtime()
+    assert (priority.status, priority.found, priority.fix) == ("ok", "this much", "")
+    assert (memory.status, memory.found, memory.fix) == (
+        "missing",
+        "this much (no right)",
+        "ask root",
+    )
+    answering(monkeypatch, {"priority": partial, "memory": grant(False, "no right")})
+    priority, memory = doctor._realtime()
+    assert (priority.status, priority.fix) == ("missing", "ask root")
+    assert "more misses" in memory.fix
+    answering(monkeypatch, {"error": "it crashed"})
+    assert [check.found for check in doctor._realtime()] == ["it crashed", "it crashed"]
+
+
+def test_a_missing_jack_library_does_not_break_rtsep(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(module: str) -> None:
+        if module == "jack":
+            raise OSError("JACK library not found")
+
+    monkeypatch.setattr(doctor, "import_module", refuse)
+    missing = [check for check in doctor._packages() if check.status != "ok"]
+    assert [(check.name, check.status) for check in missing] == [("JACK-Client", "missing")]
+    assert "install" in missing[0].fix
 
 
 def test_both_builds_of_onnxruntime_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
