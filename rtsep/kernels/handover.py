@@ -2,7 +2,12 @@
 
 Two functions, for a host's C callback to call: `take_in` keeps a block of the mix and
 wakes the engine, `give_out` puts out the stems that are due.  Where they are not there,
-the mix of the same instant goes out whole, on the residual, under a short cross-fade.
+the mix of the same instant goes out whole, on the residual.
+
+Start, stop, a miss, another engine, another latency: whenever what plays changes, what
+was heard is continued by odd reflection about its last sample, without a step in value
+or slope, while it fades out and the new source fades in.  Where the stems are the
+mixer's untouched ones, the residual is what the others leave of the mix also in a fade.
 
 Three tables of 64-bit words carry the state; their words are the constants below.
 
@@ -25,6 +30,8 @@ Floats = NDArray[np.float32]
 Words = NDArray[np.int64]
 
 MAX_CHANNELS = 64
+MONITOR_CHANNELS = 2
+"""The first channels are the monitor's; those of the stems follow, and more may come."""
 FADE = 128
 """Length of a cross-fade in samples."""
 NEVER = 1 << 62
@@ -32,22 +39,25 @@ SAMPLE_LIMIT = np.float32(1e6)
 
 # --- control: set by the host before the start, or with a release store -----------
 MIX_RING, MIX_LAST, MIX_HEADER = 0, 1, 2
-CHANNELS, STEM_CHANNELS, WANT, LOCKSTEP_NS = 3, 4, 5, 6
+CHANNELS, WANT, LOCKSTEP_NS = 3, 5, 6
 TRACE, TRACE_LAST, LOG, LOG_LENGTH = 7, 8, 9, 10
 TAP, TAP_LAST, HISTOGRAM, HISTOGRAM_LENGTH = 11, 12, 13, 14
 FADE_CURVE = 15
 # Written by the callback.
 OUT_TIME, CALLBACKS, MISSES, TRACED, LOGGED, OVERLOADS = 16, 17, 18, 19, 20, 21
 IN_TIME, XRUNS, HOST_LEVEL = 22, 23, 24
-# Sources of sound, what plays and what fades out: kind, slot, latency, end.
-NOW, OLD, FADED, SHOWN = 28, 32, 36, 37
+# What plays: kind, slot, latency; how much of the fade to it is done; where it began.
+KIND, SLOT, DELAY, FADED, FADE_START, SHOWN = 28, 29, 30, 31, 32, 33
+# The latency at which all stems sum to the mix, -1 where they do not.
+WHOLE, HISTORY = 34, 35
 SLOTS, SLOT_WORDS = 40, 8
 # In a slot's part of control: its header, its ring, its channels' ring channels.
 S_HEADER, S_RING, S_LAST, S_SEMAPHORE, S_MAP = 0, 1, 2, 3, 4
 CONTROL_WORDS = 64
 
 SILENCE, MIX, STEMS = 0, 1, 2
-KIND, SLOT, LATENCY_OF, END = 0, 1, 2, 3
+HISTORY_LENGTH = 4 * FADE
+"""Samples of every channel's output that are kept for the next fade."""
 
 # --- mix header: one word a cache line where two sides meet ------------------------
 WRITTEN_MIX, EPOCH, EPOCH_START, BLOCK = 0, 8, 9, 10
@@ -145,122 +155,94 @@ def _late(control: int, slot: int, t: int, n: int) -> bool:
     return load(header, VALID_FROM) <= start and load(header, WRITTEN) < start + n
 
 
-@njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
-def _freeze(control: int, source: int, start: int, stop: int) -> None:
-    """Note where the stems of a source break off, if they do before `stop`."""
-    c = words(control, CONTROL_WORDS)
-    if c[source + KIND] != STEMS or c[source + END] != NEVER:
-        return
-    slot = c[source + SLOT]
-    if not _has(control, slot, start, stop):
-        header = load(control, SLOTS + slot * SLOT_WORDS + S_HEADER)
-        written = start if header == 0 else load(header, WRITTEN)
-        c[source + END] = max(start, min(stop, written))
-
-
 @njit(
-    [void(int64, int64, int64, int64, int64, int64, types.float32[::1])],
+    [void(int64, int64, int64, int64, types.float32[::1])],
     nogil=True,
     cache=True,
     error_model="numpy",
 )
-def _read(control: int, source: int, channel: int, t: int, n: int, skip: int, out: Floats) -> None:
-    """Read `n` samples of a port's channel from a source, from out time ``t + skip`` on."""
+def _read(control: int, channel: int, t: int, n: int, out: Floats) -> None:
+    """Read `n` samples of a channel of what plays, from out time `t` on."""
     c = words(control, CONTROL_WORDS)
-    kind = c[source + KIND]
-    slot = SLOTS + c[source + SLOT] * SLOT_WORDS
+    slot = SLOTS + c[SLOT] * SLOT_WORDS
     header = c[slot + S_HEADER]
-    at = t + skip - c[source + LATENCY_OF]
-    if kind == SILENCE or header == 0:
-        for i in range(n):
-            out[i] = np.float32(0.0)
-        return
-    column = words(c[slot + S_MAP], MAX_CHANNELS)[channel]
+    column = int64(-1)
+    if c[KIND] != SILENCE and header != 0:
+        column = words(c[slot + S_MAP], MAX_CHANNELS)[channel]
+    at = t - c[DELAY]
     if column < 0:
         for i in range(n):
             out[i] = np.float32(0.0)
-        return
-    if kind == MIX:
-        gains = floats(header + 8 * SLOT_FALLBACK, MAX_CHANNELS)
-        gain = gains[column]
+    elif c[KIND] == MIX:
+        gain = floats(header + 8 * SLOT_FALLBACK, MAX_CHANNELS)[column]
         last = c[MIX_LAST]
         mix = float_rows(c[MIX_RING], 2, last + 1)
         for i in range(n):
             out[i] = gain * mix[column & 1, (at + i) & last]
-        return
-    last = c[slot + S_LAST]
-    ring = float_rows(c[slot + S_RING], MAX_CHANNELS, last + 1)
-    end = c[source + END]
-    for i in range(n):
-        index = at + i
-        if index < end:
-            out[i] = ring[column, index & last]
-        else:
-            # Odd reflection: no step in value or in slope.
-            edge = ring[column, (end - 1) & last]
-            out[i] = np.float32(2.0) * edge - ring[column, (2 * end - 2 - index) & last]
+    else:
+        last = c[slot + S_LAST]
+        ring = float_rows(c[slot + S_RING], MAX_CHANNELS, last + 1)
+        for i in range(n):
+            out[i] = ring[column, (at + i) & last]
 
 
-@njit([void(int64, int64, int64, int64, int64, int64)], nogil=True, cache=True)
-def _fade(control: int, t: int, n: int, channel: int, place: int, stride: int) -> None:
-    """Cross-fade one channel from the old source to the new one, in pieces of `FADE`."""
+@njit([void(int64, int64, int64, int64, types.float32[::1])], nogil=True, cache=True)
+def _fade(control: int, channel: int, t: int, n: int, out: Floats) -> None:
+    """Mix into `out`, from out time `t` on, what is left of what was heard before."""
     c = words(control, CONTROL_WORDS)
     curve = floats(c[FADE_CURVE], FADE)
-    scratch = float_rows(c[FADE_CURVE] + 4 * FADE, 2, FADE)
-    out = floats(place, n * stride)
-    new, old = scratch[0], scratch[1]
-    done = 0
-    while done < n:
-        count = min(n - done, FADE)
-        at = c[FADED] + done
-        _read(control, NOW, channel, t, count, done, new)
-        _read(control, OLD, channel, t, count, done, old)
-        for i in range(count):
-            if at + i < FADE:
-                w = curve[at + i]
-                out[(done + i) * stride] = w * new[i] + (np.float32(1.0) - w) * old[i]
-            else:
-                out[(done + i) * stride] = new[i]
-        done += count
+    past = floats(c[HISTORY] + 4 * channel * HISTORY_LENGTH, HISTORY_LENGTH)
+    start = c[FADE_START]
+    edge = past[(start - 1) & (HISTORY_LENGTH - 1)]
+    for i in range(n):
+        at = t + i - start
+        if at >= FADE:
+            break
+        mirror = past[(start - 2 - at) & (HISTORY_LENGTH - 1)]
+        echo = np.float32(2.0) * edge - mirror
+        out[i] = curve[at] * out[i] + (np.float32(1.0) - curve[at]) * echo
 
 
 @njit([void(int64, int64, int64, int64, int64)], nogil=True, cache=True)
 def _complete(control: int, t: int, n: int, pointers: int, stride: int) -> None:
-    """Make the residual of a fading block what the other stems leave of the mix.
-
-    Only where the mixer leaves the stems alone and both sources are equally late: then
-    no sample of the mix is lost, whatever the stems' continuation was.
-    """
+    """Make the residual of a fading block what the other stems leave of the mix."""
     c = words(control, CONTROL_WORDS)
-    slot = SLOTS + c[NOW + SLOT] * SLOT_WORDS
+    slot = SLOTS + c[SLOT] * SLOT_WORDS
     header = c[slot + S_HEADER]
-    same = c[NOW + LATENCY_OF] == c[OLD + LATENCY_OF] and c[NOW + SLOT] == c[OLD + SLOT]
-    if not same or header == 0 or c[NOW + KIND] == SILENCE or c[OLD + KIND] == SILENCE:
-        return
-    if load(header, NEUTRAL) == 0:
-        return
     columns = words(c[slot + S_MAP], MAX_CHANNELS)
     gains = floats(header + 8 * SLOT_FALLBACK, MAX_CHANNELS)
     outputs = words(pointers, c[CHANNELS])
     residual = load(header, RESIDUAL)
     last = c[MIX_LAST]
     mix = float_rows(c[MIX_RING], 2, last + 1)
-    start = t - c[NOW + LATENCY_OF]
+    start = t - c[DELAY]
     for target in range(c[CHANNELS]):
         column = columns[target]
         out = floats(outputs[target], n * stride)
         if column == residual or column == residual + 1:
             for i in range(n):
                 out[i * stride] = mix[column & 1, (start + i) & last]
-            for other in range(c[STEM_CHANNELS]):
-                beside = columns[other]
-                if other != target and beside >= 0 and (beside & 1) == (column & 1):
+            for other in range(MONITOR_CHANNELS, c[CHANNELS]):
+                if other != target and (other & 1) == (target & 1):
                     stem = floats(outputs[other], n * stride)
                     for i in range(n):
                         out[i * stride] -= stem[i * stride]
-        elif target >= c[STEM_CHANNELS] and column >= 0:
+        elif target < MONITOR_CHANNELS and column >= 0:
             for i in range(n):
                 out[i * stride] = gains[column] * mix[column & 1, (start + i) & last]
+
+
+@njit([void(int64, int64, int64, int64, int64)], nogil=True, cache=True)
+def _remember(control: int, t: int, n: int, pointers: int, stride: int) -> None:
+    """Keep the end of what went out, for the next fade."""
+    c = words(control, CONTROL_WORDS)
+    outputs = words(pointers, c[CHANNELS])
+    first = max(0, n - HISTORY_LENGTH)
+    for channel in range(c[CHANNELS]):
+        out = floats(outputs[channel], n * stride)
+        past = floats(c[HISTORY] + 4 * channel * HISTORY_LENGTH, HISTORY_LENGTH)
+        for i in range(first, n):
+            past[(t + i) & (HISTORY_LENGTH - 1)] = out[i * stride]
 
 
 @njit([void(int64, int64, int64, int64, int64)], nogil=True, cache=True)
@@ -273,7 +255,7 @@ def _tap(control: int, t: int, n: int, pointers: int, stride: int) -> None:
     for side in range(2):
         for i in range(n):
             tap[side, (t + i) & last] = np.float32(0.0)
-    for channel in range(c[STEM_CHANNELS]):
+    for channel in range(MONITOR_CHANNELS, c[CHANNELS]):
         out = floats(outputs[channel], n * stride)
         for i in range(n):
             tap[channel & 1, (t + i) & last] += out[i * stride]
@@ -283,7 +265,7 @@ def _tap(control: int, t: int, n: int, pointers: int, stride: int) -> None:
 def _choose(control: int, t: int, n: int, wanted: int) -> None:
     """Decide what plays in the frames from `t` on, and begin a fade where it changes."""
     c = words(control, CONTROL_WORDS)
-    kind, slot, latency = SILENCE, c[NOW + SLOT], c[NOW + LATENCY_OF]
+    kind, slot, latency = SILENCE, c[SLOT], c[DELAY]
     if wanted >= 0:
         header = load(control, SLOTS + wanted * SLOT_WORDS + S_HEADER)
         stated = load(header, LATENCY) if header != 0 else -1
@@ -298,19 +280,15 @@ def _choose(control: int, t: int, n: int, wanted: int) -> None:
             if kind == MIX and start >= load(header, VALID_FROM):
                 c[MISSES] += 1
                 _note(control, t, TRACE_MISS, c[MISSES])
-        elif c[NOW + KIND] != SILENCE:
-            kind = MIX
-    for source in (NOW, OLD):
-        start = t - c[source + LATENCY_OF]
-        _freeze(control, source, start, start + n)
-    if c[FADED] < FADE:
+    same = kind == c[KIND] and slot == c[SLOT] and latency == c[DELAY]
+    if same or (kind == SILENCE and c[KIND] == SILENCE):
         return
-    same = kind == c[NOW + KIND] and slot == c[NOW + SLOT] and latency == c[NOW + LATENCY_OF]
-    if (same or (kind == SILENCE and c[NOW + KIND] == SILENCE)) and c[NOW + END] == NEVER:
-        return
-    for word in range(4):
-        c[OLD + word] = c[NOW + word]
-    c[NOW + KIND], c[NOW + SLOT], c[NOW + LATENCY_OF], c[NOW + END] = kind, slot, latency, NEVER
+    neutral = False
+    if kind != SILENCE:
+        neutral = load(load(control, SLOTS + slot * SLOT_WORDS + S_HEADER), NEUTRAL) != 0
+    c[KIND], c[SLOT], c[DELAY], c[FADE_START] = kind, slot, latency, t
+    # Whole in the fade too only if it was whole before, and equally late.
+    c[WHOLE] = latency if neutral and c[WHOLE] == latency else -1
     c[FADED] = 0
     _note(control, t, TRACE_SWITCH, kind)
 
@@ -334,30 +312,33 @@ def give_out(control: int, n: int, pointers: int, stride: int) -> None:
     c = words(control, CONTROL_WORDS)
     t = c[OUT_TIME]
     _choose(control, t, n, load(control, WANT))
+    fading = c[FADED] < FADE
     outputs = words(pointers, c[CHANNELS])
-    if c[FADED] < FADE:
-        for channel in range(c[CHANNELS]):
-            _fade(control, t, n, channel, outputs[channel], stride)
-        _complete(control, t, n, pointers, stride)
+    scratch = floats(c[FADE_CURVE] + 4 * FADE, FADE)
+    for channel in range(c[CHANNELS]):
+        out = floats(outputs[channel], n * stride)
+        done = 0
+        while done < n:
+            count = min(n - done, FADE)
+            _read(control, channel, t + done, count, scratch)
+            if fading:
+                _fade(control, channel, t + done, count, scratch)
+            for i in range(count):
+                out[(done + i) * stride] = scratch[i]
+            done += count
+    if fading:
+        if c[WHOLE] >= 0:
+            _complete(control, t, n, pointers, stride)
         c[FADED] = min(FADE, c[FADED] + n)
-    else:
-        scratch = floats(c[FADE_CURVE] + 4 * FADE, FADE)
-        for channel in range(c[CHANNELS]):
-            out = floats(outputs[channel], n * stride)
-            done = 0
-            while done < n:
-                count = min(n - done, FADE)
-                _read(control, NOW, channel, t, count, done, scratch)
-                for i in range(count):
-                    out[(done + i) * stride] = scratch[i]
-                done += count
+        if c[FADED] == FADE and c[KIND] != SILENCE:
+            header = load(control, SLOTS + c[SLOT] * SLOT_WORDS + S_HEADER)
+            c[WHOLE] = c[DELAY] if load(header, NEUTRAL) != 0 else -1
+    _remember(control, t, n, pointers, stride)
     if c[TAP] != 0:
         _tap(control, t, n, pointers, stride)
     c[OUT_TIME] = t + n
-    # A slot may be taken away once it neither plays nor fades.
-    fading = c[OLD + SLOT] if c[FADED] < FADE and c[OLD + KIND] != SILENCE else -1
-    playing = c[NOW + SLOT] if c[NOW + KIND] != SILENCE else -1
-    store(control, SHOWN, (c[NOW + KIND] << 16) | ((fading + 1) << 8) | (playing + 1))
+    playing = c[SLOT] if c[KIND] != SILENCE else -1
+    store(control, SHOWN, (c[KIND] << 8) | (playing + 1))
 
 
 @njit([void(int64, int64)], nogil=True, cache=True)

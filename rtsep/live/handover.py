@@ -12,6 +12,7 @@ TRACE_LENGTH = 1 << 12
 TAP_LENGTH = 1 << 14
 HISTOGRAM_US = 2048
 _KINDS = {ho.TRACE_MISS: "miss", ho.TRACE_SWITCH: "switch", ho.TRACE_EPOCH: "block"}
+MONITOR = ("monitor_L", "monitor_R")
 SOURCES = ("silence", "mix", "stems")
 
 
@@ -46,7 +47,7 @@ class Handover:
     mix : Segment
         The mix, which engine processes read.
     channels : tuple of str
-        Of the ports, in order; the two of the monitor mix come last.
+        What the callback puts out, in its order: first the two of the monitor.
 
     Parameters
     ----------
@@ -56,14 +57,15 @@ class Handover:
 
     def __init__(self, *, log_callbacks: int = 0) -> None:
         self.mix = mix_segment()
-        self.channels: tuple[str, ...] = ()
+        self.channels = MONITOR
         self._control = np.zeros(ho.CONTROL_WORDS, np.int64)
         self._trace = np.zeros((TRACE_LENGTH, ho.TRACE_WORDS), np.int64)
         self._tap = np.zeros((2, TAP_LENGTH), np.float32)
         self._histogram = np.zeros(HISTOGRAM_US + 1, np.int64)
         self._log = np.zeros((max(1, log_callbacks), 2), np.int64)
-        # The curve, and room for two sources behind it.
-        self._curve = np.zeros(3 * ho.FADE, np.float32)
+        # The curve, and room for a piece of sound behind it.
+        self._curve = np.zeros(2 * ho.FADE, np.float32)
+        self._history = np.zeros((ho.MAX_CHANNELS, ho.HISTORY_LENGTH), np.float32)
         place = (np.arange(ho.FADE) + 1.0) / (ho.FADE + 1.0)
         self._curve[: ho.FADE] = 0.5 - 0.5 * np.cos(np.pi * place)
         self._maps = np.full((2, ho.MAX_CHANNELS), -1, np.int64)
@@ -76,8 +78,8 @@ class Handover:
         c[ho.HISTOGRAM], c[ho.HISTOGRAM_LENGTH] = self._histogram.ctypes.data, HISTOGRAM_US
         c[ho.LOG], c[ho.LOG_LENGTH] = self._log.ctypes.data, log_callbacks
         c[ho.FADE_CURVE], c[ho.FADED] = self._curve.ctypes.data, ho.FADE
-        c[ho.WANT] = -1
-        c[ho.NOW + ho.END] = c[ho.OLD + ho.END] = ho.NEVER
+        c[ho.HISTORY] = self._history.ctypes.data
+        c[ho.WANT] = c[ho.WHOLE] = -1
         self.address = int(c.ctypes.data)
 
     def _store(self, word: int, value: int) -> None:
@@ -92,21 +94,27 @@ class Handover:
         self.mix["ring"].fill(0.0)
         c = self._control
         c[ho.IN_TIME] = c[ho.OUT_TIME] = max(c[ho.IN_TIME], c[ho.OUT_TIME])
-        c[ho.NOW + ho.KIND] = c[ho.OLD + ho.KIND] = ho.SILENCE
-        c[ho.NOW + ho.END] = c[ho.OLD + ho.END] = ho.NEVER
-        c[ho.FADED] = ho.FADE
+        c[ho.KIND], c[ho.WHOLE], c[ho.FADED] = ho.SILENCE, -1, ho.FADE
+        self._history.fill(0.0)
         header[ho.WRITTEN_MIX] = header[ho.EPOCH_START] = c[ho.IN_TIME]
         header[ho.BLOCK] = block
         atomics.store(self.mix.address("header"), ho.EPOCH, int(header[ho.EPOCH]) + 1)
 
-    def set_channels(self, channels: tuple[str, ...]) -> None:
-        """Say what the ports are, before the host's callback sees another number of them."""
-        self.channels = channels
+    def add_channels(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Give channels to names that have none, and say which are new.
+
+        A channel keeps its number for good, because a callback may be at work.
+        """
+        new = tuple(name for name in names if name not in self.channels)
+        self.channels += new
         for slot, taken in enumerate(self._slots):
             if taken is not None:
                 self._map(slot, taken[1])
-        self._store(ho.STEM_CHANNELS, max(0, len(channels) - 2))
-        self._store(ho.CHANNELS, len(channels))
+        return new
+
+    def open_channels(self) -> None:
+        """Let the callback fill all channels, whose places the host has prepared."""
+        self._store(ho.CHANNELS, len(self.channels))
 
     def _map(self, slot: int, columns: tuple[str, ...]) -> None:
         table = np.full(ho.MAX_CHANNELS, -1, np.int64)
@@ -136,7 +144,7 @@ class Handover:
         self._slots[slot] = None
 
     def silence_semaphore(self, slot: int) -> None:
-        """Stop waking a slot's engine, which has ended; its last stems may still fade."""
+        """Stop waking a slot's engine, which has ended; its header may still be read."""
         self._store(ho.SLOTS + slot * ho.SLOT_WORDS + ho.S_SEMAPHORE, 0)
 
     def want(self, slot: int | None) -> None:
@@ -150,12 +158,11 @@ class Handover:
     @property
     def source(self) -> str:
         """What goes out: "silence", "mix" or "stems"."""
-        return SOURCES[self._load(ho.SHOWN) >> 16]
+        return SOURCES[self._load(ho.SHOWN) >> 8]
 
     def shows(self, slot: int) -> bool:
         """Whether the callback may still read a slot."""
-        shown = self._load(ho.SHOWN)
-        return slot + 1 in (shown & 0xFF, (shown >> 8) & 0xFF)
+        return slot + 1 == self._load(ho.SHOWN) & 0xFF
 
     @property
     def frames(self) -> int:
