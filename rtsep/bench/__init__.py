@@ -1,0 +1,1 @@
+"""Measuring rtsep from outside, through real ports: latency and long runs."""

@@ -1,0 +1,63 @@
+"""The probe measures a known delay, to the sample, through a real JACK server."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from rtsep.bench import signals
+from rtsep.bench.processes import family
+from rtsep.bench.server import Server, dummy_server
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is not installed"),
+]
+LONGEST = 4_000
+
+
+@pytest.fixture(scope="module", params=[64, 256])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with dummy_server(48_000, request.param) as running:
+        yield running
+
+
+@pytest.mark.parametrize("delay", [0, 129, 3_999])
+def test_the_measured_delay_is_the_delay(server: Server, delay: int) -> None:
+    from rtsep.bench.probe import Probe
+    from tests.rtsep.bench.delay_client import CHANNELS, delay_client
+
+    signal = signals.measuring_signal(LONGEST)
+    frames = signal.mix.shape[1]
+    with (
+        delay_client(server.name, "delay", delay) as name,
+        Probe(server.name, CHANNELS, signal.mix, 2 * frames) as probe,
+    ):
+        assert (probe.sample_rate, probe.block) == (48_000, server.block)
+        probe.connect(name)
+        start = probe.play()
+        probe.wait(start + frames)
+        assert probe.whole(start, start + frames)
+        heard = probe.read(start, frames)
+        total = np.stack((heard[0] + heard[2], heard[1] + heard[3]))
+        found = signals.find_delays(signal, total)
+        assert set(found.found) == {delay}
+        assert found.whole
+        probe.silence()
+        assert probe.reported_latency(name, "other_R") == delay
+        assert probe.reported_latency(name, "nothing") == -1
+
+
+def test_the_server_is_gone_afterwards() -> None:
+    before = set(family(os.getpid()))
+
+    def interrupt() -> None:
+        with dummy_server(44_100, 128) as running:
+            assert running.ours
+            assert set(family(os.getpid())) - before
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert set(family(os.getpid())) <= before
