@@ -57,7 +57,7 @@ class Handover:
 
     def __init__(self, *, log_callbacks: int = 0) -> None:
         self.mix = mix_segment()
-        self.channels = MONITOR
+        self.channels: tuple[str, ...] = MONITOR
         self._control = np.zeros(ho.CONTROL_WORDS, np.int64)
         self._trace = np.zeros((TRACE_LENGTH, ho.TRACE_WORDS), np.int64)
         self._tap = np.zeros((2, TAP_LENGTH), np.float32)
