@@ -27,7 +27,8 @@ MAX_PORTS = 64
 CLIENT, PORTS, DATA, FRAMES = 0, 1, 2, 3
 """Handle, number of ports, address of the samples, how many (the sink: a power of two)."""
 GAPS, GAP_ROWS = 4, 5
-"""Address and length of a list of [expected frame, frame], where cycles were left out."""
+"""Address of a list of [expected frame, frame], where cycles were left out, and its length,
+a power of two."""
 # Set while it plays: the first frame of the samples, and whether they repeat.
 START, LOOP = 6, 7
 NEVER = 1 << 62
@@ -49,7 +50,7 @@ def _begin(table: int, n: int) -> int:
         now = expected + step - (1 << 31)
         if now != expected:
             gaps = words(c[GAPS], 2 * c[GAP_ROWS])
-            row = 2 * (c[GAP_COUNT] % c[GAP_ROWS])
+            row = 2 * (c[GAP_COUNT] & (c[GAP_ROWS] - 1))
             gaps[row], gaps[row + 1] = expected, now
             c[GAP_COUNT] += 1
     c[BLOCK] = n
@@ -61,6 +62,12 @@ def _end(table: int, clock: int) -> None:
     c = words(table, WORDS)
     c[CALLBACKS] += 1
     store(table, CLOCK, clock)
+
+
+@njit([int64(int64, int64)], nogil=True, cache=True, error_model="numpy")
+def _remainder(index: int, length: int) -> int:
+    """`index` modulo `length`, with no exception prepared for a length of 0."""
+    return index % length
 
 
 @cfunc(types.int32(types.uint32, types.int64), cache=True)
@@ -77,7 +84,7 @@ def play(frames: int, table: int) -> int:
         for i in range(n):
             index = at + i
             if c[LOOP] != 0 and index >= 0:
-                index %= length
+                index = _remainder(index, length)
             out[i] = data[port, index] if 0 <= index < length else np.float32(0.0)
     _end(table, now + n)
     return 0
