@@ -12,6 +12,8 @@ _REGISTER_BITS, _REGISTER_TAPS = 14, (14, 13, 12, 2)
 _AMPLITUDE = np.float32(0.25)
 _SHORTEST_SPACING = 2_053
 IMPULSES = 8
+_SMOOTH_S = 8
+_CHORD_HZ = (55.0, 82.4, 110.0, 164.8, 220.0, 277.2, 329.6, 415.3)
 #: As far from the delayed signal as a sum of float32 stems may be.
 EXACT = 1e-4
 
@@ -63,6 +65,25 @@ def measuring_signal(longest: int) -> Signal:
     left[list(impulses)] = 2 * _AMPLITUDE
     left[begin : begin + noise.size] = noise
     return Signal(np.stack((left, -0.5 * left)), impulses, slice(begin, begin + noise.size))
+
+
+def smooth_signal(sample_rate: int) -> Floats:
+    """A slowly breathing chord without a step in it, to be repeated without end.
+
+    Returns
+    -------
+    float32 array, shape (2, 8 * sample_rate)
+        Its end fits its beginning.
+    """
+    turns = 2 * np.pi * np.arange(_SMOOTH_S * sample_rate) / (_SMOOTH_S * sample_rate)
+    left, right = np.zeros_like(turns), np.zeros_like(turns)
+    for index, hertz in enumerate(_CHORD_HZ):
+        # Whole turns in the whole length, for tones and for their breathing.
+        tone, breath = round(hertz * _SMOOTH_S), index % 5 + 3
+        for side, shift in ((left, 0.0), (right, 1.1)):
+            level = 0.6 + 0.4 * np.sin(breath * turns + index + shift)
+            side += level * np.sin(tone * turns + 2.3 * index + shift)
+    return (0.08 * np.stack((left, right))).astype(np.float32)
 
 
 @dataclass(frozen=True)
