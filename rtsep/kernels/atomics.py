@@ -99,3 +99,9 @@ def floats(address: int, count: int) -> Any:
 def float_rows(address: int, rows: int, count: int) -> Any:
     """View of `rows` by `count` float32 samples."""
     return carray(as_pointer(address), (rows, count), np.float32)  # type: ignore[call-arg, unused-ignore]
+
+
+@njit(nogil=True, forceinline=True)
+def address_of(pointer: Any) -> Any:
+    """Address of what a C library hands a callback as ``void *``."""
+    return as_address(pointer)  # type: ignore[call-arg, unused-ignore]

@@ -17,6 +17,8 @@ MIX_CAPACITY = 1 << 17
 """Frames of the mix that are kept: the most that a stem may be late."""
 STEM_CAPACITY = 1 << 15
 """Frames of each stem that are kept."""
+MIX_METER = ho.MAX_CHANNELS - 2
+"""Row of the mix's meters, behind those of a slot's channels."""
 NOTE_CAPACITY = 1 << 10
 NOTE_WORDS = 5
 """Words of a note: sample, known_at, stem, pitch, velocity."""
