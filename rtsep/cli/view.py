@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from typing import IO, Protocol
 
 from rich.console import Console
@@ -29,19 +28,31 @@ _STATE_STYLES = {
 
 
 class View(Protocol):
-    """Shows one status after the other."""
+    """Shows one status after the other.
 
-    def shown(self) -> AbstractContextManager[None]:
-        """Hold the place on the screen, while the context lasts."""
+    Every method raises OSError when nobody reads what is written any more.
+
+    Attributes
+    ----------
+    interval_s : float
+        Time from one status to the next.
+    """
+
+    @property
+    def interval_s(self) -> float:
+        """See above."""
+
+    def open(self) -> None:
+        """Take a place on the screen."""
 
     def show(self, status: Status) -> None:
-        """Draw it.
+        """Draw it."""
 
-        Raises
-        ------
-        OSError
-            Nobody reads what is drawn any more.
-        """
+    def say(self, text: str) -> None:
+        """Tell the player something, which is the status's message from then on."""
+
+    def close(self) -> None:
+        """Give the place back."""
 
 
 class Held:
@@ -72,6 +83,8 @@ class Held:
 class TerminalView:
     """Redraws a few lines in place."""
 
+    interval_s = 0.1
+
     def __init__(self, console: Console) -> None:
         self._console = console
         self._glyphs = _GLYPHS if console.encoding.startswith("utf") else _ASCII_GLYPHS
@@ -86,15 +99,20 @@ class TerminalView:
             vertical_overflow="crop",
         )
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Hide the cursor; at the end nothing of the view is left."""
-        with self._screen:
-            yield
+    def open(self) -> None:
+        """Hide the cursor."""
+        self._screen.start()
 
     def show(self, status: Status) -> None:
         """Draw over what was drawn."""
         self._screen.update(self.draw(status, self._console.width), refresh=True)
+
+    def say(self, text: str) -> None:
+        """Do nothing: the next status says it."""
+
+    def close(self) -> None:
+        """Leave nothing of the view behind."""
+        self._screen.stop()
 
     def draw(self, status: Status, width: int) -> Text:
         """The lines of one moment, none wider than `width` columns."""
@@ -164,21 +182,28 @@ class LineView:
     Counts are said once a second at most.
     """
 
+    interval_s = 0.25
+
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self._said: dict[str, object] = {"counts": _counts(0, 0, 0)}
         self._counted = 0.0
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
+    def open(self) -> None:
         """Do nothing: lines need no place of their own."""
-        yield
 
     def show(self, status: Status) -> None:
         """Write what is new."""
         for line in self._news(status):
-            self._file.write(f"{line}\n")
-            self._file.flush()
+            self.say(line)
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        self._file.write(f"{one_line(text)}\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Do nothing."""
 
     def _news(self, status: Status) -> Iterator[str]:
         head = "  ".join(part.plain for part in _headline(status))
@@ -187,8 +212,6 @@ class LineView:
         latency = "  ".join(part.plain for part in _latency(status))
         if status.latency.measured_samples is not None and self._new("latency", latency):
             yield latency
-        if status.message and self._new("message", status.message):
-            yield one_line(status.message)
         if status.time >= self._counted + 1.0:
             counts = _counts(status.misses, status.xruns, status.restarts)
             if self._new("counts", counts):

@@ -126,8 +126,9 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert all(len(line) <= width for line in drawn(RECORDED, width).splitlines()[:-1])
     console = terminal(width, 8)
     view = TerminalView(console)
-    with view.shown():
-        view.show(RECORDED)
+    view.open()
+    view.show(RECORDED)
+    view.close()
     assert "\x1b[8" not in written(console)
 
 
@@ -190,9 +191,10 @@ def test_nothing_of_the_view_is_left_at_its_end() -> None:
     console = terminal(70)
     view = choose_view(console)
     assert isinstance(view, TerminalView)
-    with view.shown():
-        view.show(RECORDED)
-        view.show(changed(time=RECORDED.time + 0.1, message=""))
+    view.open()
+    view.show(RECORDED)
+    view.show(changed(time=RECORDED.time + 0.1, message=""))
+    view.close()
     text = written(console)
     assert "\x1b[?25l" in text
     assert "\x1b[?25h" in text
@@ -205,18 +207,20 @@ def test_a_pipe_gets_a_line_where_something_changed() -> None:
     assert isinstance(view, LineView)
     quiet = changed(message="", misses=0, latency=Latency(256, 256 / 48, None))
     second = quiet.time
-    with view.shown():
-        for step in range(100):  # ten seconds
-            now = second + step / 10
-            misses = 0 if step < 50 else step - 49
-            view.show(msgspec.structs.replace(quiet, time=now, misses=misses))
-        view.show(changed(time=second + 10.0, misses=50, message="a\nb"))
+    view.open()
+    for step in range(100):  # ten seconds
+        now = second + step / 10
+        misses = 0 if step < 50 else step - 49
+        view.show(msgspec.structs.replace(quiet, time=now, misses=misses))
+    view.say("a\nb")
+    view.show(changed(time=second + 10.0, misses=50))
+    view.close()
     lines = file.getvalue().splitlines()
     assert lines[0] == "rtsep  playing  jack, 48000 Hz, block 128  preset live"
     assert [line.split("  ")[0] for line in lines[1:6]] == [
         f"misses {number}" for number in (1, 11, 21, 31, 41)
     ]
-    assert lines[6:8] == ["latency 256 samples, 5.3 ms  measured 256", "a\\nb"]
+    assert lines[6:8] == ["a\\nb", "latency 256 samples, 5.3 ms  measured 256"]
     assert lines[8] == "misses 50  xruns 0  restarts 0  at 14:13:30"
 
 
