@@ -88,6 +88,104 @@ def transcribe(
 
 
 @app.command()
+def live(
+    host: Annotated[str, typer.Option(help="auto, jack or portaudio.")] = "auto",
+    input: Annotated[  # noqa: A002
+        str | None,
+        typer.Option(
+            help="Where the mix comes from. JACK: a pattern of ports. PortAudio: a device.",
+            metavar="PATTERN|DEVICE",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="JACK: a pattern of the ports to hear the monitor mix on. "
+            "PortAudio: the device whose channel pairs take the stems.",
+            metavar="PATTERN|DEVICE",
+        ),
+    ] = None,
+    connect: Annotated[
+        str | None,
+        typer.Option(
+            help="JACK: a pattern of the ports to give the stems to, in order, or by name "
+            "with {stem} and {side} in it.",
+            metavar="PATTERN",
+        ),
+    ] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option(help="PortAudio: sample rate. JACK's server decides.", metavar="HZ"),
+    ] = None,
+    block: Annotated[
+        int | None,
+        typer.Option(help="PortAudio: block size. JACK's server decides.", metavar="FRAMES"),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Latency: lowest, live (where nothing else is said) or relaxed."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Bundle, by name or path; else the preset's own.", metavar="BUNDLE"),
+    ] = None,
+    session: Annotated[
+        Path | None,
+        typer.Option(
+            help="Gains, mutes, effects: a TOML file to edit while it plays. Written where it "
+            "is not there yet. The options above win over it.",
+            metavar="FILE",
+        ),
+    ] = None,
+    no_notes: Annotated[bool, typer.Option("--no-notes", help="Stems only.")] = False,
+    name: Annotated[str, typer.Option(help="JACK: the client's name.")] = "rtsep",
+    status: Annotated[
+        bool, typer.Option("--status", help="One JSON line a second instead of the view.")
+    ] = False,
+) -> None:
+    r"""Play: a mix in, its stems out, a few milliseconds later. Ctrl-C ends it.
+
+    With JACK or PipeWire it has the inputs mix_L and mix_R, two outputs a stem,
+    and their sum on monitor_L and monitor_R. Without, it plays through a sound
+    card or a virtual cable ('rtsep devices' lists them). When stems are late,
+    the mix goes out whole on the last one: nothing is lost, misses are counted.
+
+    
+    rtsep live
+    rtsep live --input system:capture --output system:playback
+    rtsep live --connect 'ardour:.*/audio_in' --session set.toml
+    rtsep live --host portaudio --input 'USB Audio' --output BlackHole --block 128
+    rtsep live --status | jq .misses
+    """
+    from rtsep.cli.live import Options, play
+
+    play(
+        Options(
+            host=host,
+            input=input,
+            output=output,
+            rate=rate,
+            block=block,
+            model=model,
+            preset=preset,
+            session=session,
+            notes=not no_notes,
+            connect=connect,
+            name=name,
+            status=status,
+        )
+    )
+
+
+@app.command()
+def devices() -> None:
+    """List what there is to play through, and suggest a command."""
+    from rtsep.cli.devices import show_devices
+
+    show_devices()
+
+
+@app.command()
 def models() -> None:
     """List the models that come with rtsep."""
     from rtsep.cli.models import show_models

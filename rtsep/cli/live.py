@@ -1,0 +1,297 @@
+"""``rtsep live``: what is asked for is checked, then it plays until it is told to end."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from rtsep import probes
+from rtsep.cli.console import complain, stdout
+from rtsep.cli.view import TerminalView, View, choose_view
+from rtsep.errors import RtsepError, SetupError
+from rtsep.live.session import LIVE_PRESETS, Session, SessionFile, load_session, save_session
+from rtsep.live.status import Status, encode_status
+from rtsep.presets import PRESETS
+from rtsep.songs import find_separator, find_transcriber
+
+if TYPE_CHECKING:
+    from rtsep.live.hosts import AudioHost
+
+NO_TRANSCRIBER = "none"
+_POLL_S = 0.05
+#: For PortAudio, where the player says nothing.
+_RATE, _BLOCK = 48_000, 128
+_ENDINGS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said; see ``rtsep live --help``."""
+
+    host: str = "auto"
+    input: str | None = None
+    output: str | None = None
+    rate: int | None = None
+    block: int | None = None
+    model: str | None = None
+    preset: str | None = None
+    session: Path | None = None
+    notes: bool = True
+    connect: str | None = None
+    name: str = "rtsep"
+    status: bool = False
+
+
+def play(options: Options) -> None:
+    """Play until Ctrl-C, SIGTERM, or the end of whoever reads what is printed.
+
+    Raises
+    ------
+    RtsepError
+        It cannot start, with what to do about it.
+    """
+    decided = decide(options)
+    host = choose_host(options)
+    session, file = choose_session(options.session, decided)
+    view: View = _StatusStream(sys.stdout) if options.status else choose_view(stdout())
+    _play(host, session, file, view)
+
+
+def decide(options: Options) -> dict[str, str]:
+    """What of a session the command line leaves no choice about.
+
+    Raises
+    ------
+    RtsepError
+        A preset that there is not, or not for live use.
+    """
+    choices = f"{', '.join(LIVE_PRESETS[:-1])} or {LIVE_PRESETS[-1]}"
+    if options.preset == "offline":
+        raise RtsepError("--preset offline is for files", choices)
+    if options.preset is not None and options.preset not in LIVE_PRESETS:
+        raise RtsepError(f"--preset {options.preset}", choices)
+    decided = {
+        "preset": options.preset,
+        "model": options.model,
+        "transcriber": None if options.notes else NO_TRANSCRIBER,
+    }
+    return {key: value for key, value in decided.items() if value is not None}
+
+
+def choose_session(
+    path: Path | None, decided: dict[str, str]
+) -> tuple[Session, SessionFile | None]:
+    """What is to be played: the file's session, but for what is `decided`.
+
+    A file that is not there is written, with every stem as it is.
+
+    Raises
+    ------
+    RtsepError
+        A session file or a model that cannot be used.
+    """
+    session, file = Session(), None
+    if path is not None and path.exists():
+        file = _OverriddenFile(path, decided)
+        session = load_session(path)
+        for key, value in decided.items():
+            if getattr(session, key) not in (None, value):
+                complain(f"{path} says {key} {getattr(session, key)}; {value} is taken instead")
+    session = msgspec.structs.replace(session, **decided)
+    separator = find_separator(session.model or PRESETS[session.preset].bundle)
+    if session.transcriber != NO_TRANSCRIBER:
+        find_transcriber(session.transcriber)
+    if path is not None and file is None:
+        save_session(session, path, separator.manifest.stems)
+        file = _OverriddenFile(path, decided)
+        complain(f"{path} is new; edit it while this plays")
+    return session, file
+
+
+class _OverriddenFile(SessionFile):
+    """A session file, some of which the command line has decided otherwise."""
+
+    def __init__(self, path: Path, decided: dict[str, str]) -> None:
+        super().__init__(path)
+        self._decided = decided
+
+    def poll(self) -> Session | None:
+        """See `SessionFile.poll`."""
+        session = super().poll()
+        return None if session is None else msgspec.structs.replace(session, **self._decided)
+
+
+def choose_host(options: Options) -> "AudioHost":
+    """JACK where a server answers, else PortAudio, unless one of them is asked for.
+
+    Raises
+    ------
+    RtsepError
+        Options that do not go together.
+    SetupError
+        Neither is there.
+    """
+    if options.host not in ("auto", "jack", "portaudio"):
+        raise RtsepError(f"--host {options.host}", "auto, jack or portaudio")
+    jack = {} if options.host == "portaudio" else probes.ask(probes.JACK)
+    if options.host == "jack" or jack.get("server"):
+        return _jack_host(options, jack)
+    if options.host == "auto":
+        _check_portaudio(jack)
+    return _portaudio_host(options)
+
+
+def _jack_host(options: Options, server: dict[str, object]) -> "AudioHost":
+    for option, wanted, key, remedy in (
+        ("--rate", options.rate, "rate", "another -r"),
+        ("--block", options.block, "period", "another -p"),
+    ):
+        if wanted is not None and server.get(key, wanted) != wanted:
+            raise RtsepError(
+                f"{option} {wanted}, while the JACK server runs with {server[key]}",
+                "the server to decide",
+                f"leave {option} out, or start the server with {remedy}",
+            )
+    from rtsep.live.jack_connections import Patterns
+    from rtsep.live.jack_host import JackHost
+
+    patterns = Patterns(options.input, options.output, options.connect)
+    return JackHost(name=options.name, patterns=patterns)
+
+
+def _portaudio_host(options: Options) -> "AudioHost":
+    if options.connect is not None:
+        raise RtsepError(
+            "--connect without JACK",
+            "a JACK server, which has ports to connect",
+            "use --output, a device whose channel pairs take the stems",
+        )
+    from rtsep.live.portaudio_host import PortAudioHost
+
+    return PortAudioHost(
+        input=options.input,
+        output=options.output,
+        sample_rate=options.rate,
+        block=options.block,
+    )
+
+
+def _check_portaudio(jack: dict[str, object]) -> None:
+    """Refuse where there is no sound at all, with all that was looked for."""
+    devices = probes.ask(probes.PORTAUDIO)
+    if devices.get("hosts"):
+        return
+    name = os.environ.get("JACK_DEFAULT_SERVER", "default")
+    server = f"no JACK server '{name}' answers" if jack.get("library") else "there is no JACK"
+    sound = "finds no device" if devices.get("library") else "is not there"
+    raise SetupError(
+        f"no audio system: {server}, and PortAudio {sound}",
+        "a JACK server or a sound card",
+        "start one (jackd -R -d alsa; with PipeWire: pw-jack rtsep live), or connect a card; "
+        "'rtsep doctor' tells what this machine has",
+    )
+
+
+class _StatusStream:
+    """One line of JSON a second."""
+
+    interval_s = 1.0
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def open(self) -> None:
+        """Do nothing: lines need no place of their own."""
+
+    def show(self, status: Status) -> None:
+        """Write it."""
+        self._file.write(encode_status(status) + "\n")
+        self._file.flush()
+
+    def say(self, text: str) -> None:
+        """Write to standard error, which is for people."""
+        complain(text)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class _Endings:
+    """Signals that end the playing, noted instead of raised while the context lasts."""
+
+    def __init__(self) -> None:
+        self.come = False
+
+    def __enter__(self) -> "_Endings":
+        numbers = [getattr(signal, name) for name in _ENDINGS if hasattr(signal, name)]
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.come = True
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _play(host: "AudioHost", session: Session, file: SessionFile | None, view: View) -> None:
+    from rtsep.live.player import Live
+
+    messages: list[str] = []
+    live = Live(host, session, session_file=file, say=messages.append)
+    started = time.monotonic()
+    with _Endings() as endings:
+        reader = _Reader()
+        try:
+            live.start()
+            reader.give(view.open)
+            due = time.monotonic()
+            while not endings.come and reader.there:
+                live.poll()
+                live.take_notes()
+                while messages:
+                    reader.give(view.say, messages.pop(0))
+                now = time.monotonic()
+                if now >= due:
+                    due = max(due, now - view.interval_s) + view.interval_s
+                    reader.give(view.show, live.status())
+                time.sleep(_POLL_S)
+            last = msgspec.structs.replace(live.status(), state="stopped")
+        finally:
+            reader.give(view.close)
+            live.stop()
+        if not isinstance(view, TerminalView):
+            reader.give(view.show, last)
+        complain(_summary(last, time.monotonic() - started))
+
+
+class _Reader:
+    """Whoever reads what is printed, and may leave."""
+
+    def __init__(self) -> None:
+        self.there = True
+
+    def give(self, write: Callable[..., None], *what: object) -> None:
+        """Write, unless nobody reads any more."""
+        if not self.there:
+            return
+        try:
+            write(*what)
+        except OSError:
+            self.there = False
+            # Keep the interpreter's last flush quiet.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _summary(status: Status, seconds: float) -> str:
+    return f"played {seconds / 60:.1f} minutes: {status.misses:,} misses, {status.xruns:,} xruns"
