@@ -100,3 +100,8 @@ def on_freewheel(starting, host):  # type: ignore[no-untyped-def]
 def on_shutdown(code, reason, host):  # type: ignore[no-untyped-def]
     """Note that the server has gone."""
     atomics.store(atomics.address_of(host), GONE, 1)
+
+
+@cfunc(types.void(types.voidptr), **_COMPILED)
+def on_message(text):  # type: ignore[no-untyped-def]
+    """Keep JACK's library from printing into the terminal."""

@@ -69,6 +69,9 @@ class JackHost:
     def open(self, handover: Handover) -> None:
         """See `AudioHost.open`."""
         jack = _jack()
+        self._library = ctypes.CDLL(jack._libname)
+        for setter in ("jack_set_error_function", "jack_set_info_function"):
+            getattr(self._library, setter)(ctypes.c_void_p(cb.on_message.address))
         try:
             client = jack.Client(self._asked_name, no_start_server=True, servername=self._server)
         except jack.JackOpenError:
@@ -90,7 +93,6 @@ class JackHost:
             )
         self._client, self._handover = client, handover
         self.name, self.sample_rate, self.block = client.name, rate, block
-        self._library = ctypes.CDLL(jack._libname)
         self._pointer = int(jack._ffi.cast("intptr_t", client._ptr))
         self._ports = {}
         self._outputs.fill(0)
