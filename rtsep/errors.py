@@ -6,6 +6,7 @@
     ├── AudioError                 an audio file or block that cannot be used
     ├── BundleError                a model bundle that cannot be trusted or loaded
     ├── OutputError                a result that cannot be written
+    ├── SessionError               a session file, or an effect in it, that cannot be used
     └── SetupError                 something missing on this machine
 
 The command line prints the message as one line and exits with status 2.  A
@@ -43,6 +44,10 @@ class BundleError(RtsepError):
 
 class OutputError(RtsepError):
     """A result that cannot be written."""
+
+
+class SessionError(RtsepError):
+    """A session file, or an effect in it, that cannot be used."""
 
 
 class SetupError(RtsepError):
