@@ -20,6 +20,7 @@ from rtsep.errors import RtsepError, SetupError
 from rtsep.live.session import LIVE_PRESETS, Session, SessionFile, load_session, save_session
 from rtsep.live.status import Status, encode_status
 from rtsep.presets import PRESETS
+from rtsep.realtime import RealTime
 from rtsep.songs import find_separator, find_transcriber
 
 if TYPE_CHECKING:
@@ -254,10 +255,13 @@ def _play(host: "AudioHost", session: Session, file: SessionFile | None, view: V
         try:
             live.start()
             reader.give(view.open)
-            due = time.monotonic()
+            due, granted = time.monotonic(), False
             while not endings.come and reader.there:
                 live.poll()
                 live.take_notes()
+                if live.granted and not granted:
+                    granted = True
+                    messages += [_refusal(grant) for grant in live.granted if grant.reason]
                 while messages:
                     reader.give(view.say, messages.pop(0))
                 now = time.monotonic()
@@ -272,6 +276,10 @@ def _play(host: "AudioHost", session: Session, file: SessionFile | None, view: V
         if not isinstance(view, TerminalView):
             reader.give(view.show, last)
         complain(_summary(last, time.monotonic() - started))
+
+
+def _refusal(grant: RealTime) -> str:
+    return f"{grant.found} ({grant.reason}): expect misses; 'rtsep doctor' tells how to get more"
 
 
 class _Reader:

@@ -49,7 +49,7 @@ class View(Protocol):
         """Draw it."""
 
     def say(self, text: str) -> None:
-        """Tell the player something, which is the status's message from then on."""
+        """Tell the player something."""
 
     def close(self) -> None:
         """Give the place back."""
@@ -90,6 +90,7 @@ class TerminalView:
         self._glyphs = _GLYPHS if console.encoding.startswith("utf") else _ASCII_GLYPHS
         self._peaks: dict[str, Held] = {}
         self._load = Held(_LOAD_HOLD_S, 1.0)
+        self._said = ""
         self._screen = Screen(
             console=console,
             auto_refresh=False,
@@ -108,7 +109,8 @@ class TerminalView:
         self._screen.update(self.draw(status, self._console.width), refresh=True)
 
     def say(self, text: str) -> None:
-        """Do nothing: the next status says it."""
+        """Keep it as the last line from now on."""
+        self._said = text
 
     def close(self) -> None:
         """Leave nothing of the view behind."""
@@ -120,8 +122,9 @@ class TerminalView:
         pairs = [status.mix, *status.stems, status.monitor]
         longest = min(max(len(pair.name) for pair in pairs), max(3, width // 3))
         lines += [self._meter(pair, longest, width, status.time) for pair in pairs]
-        if status.message:
-            lines.append(Text(one_line(status.message), style="yellow"))
+        message = self._said or status.message
+        if message:
+            lines.append(Text(one_line(message), style="yellow"))
         for line in lines:
             line.truncate(width)
         return Text("\n", no_wrap=True, overflow="crop").join(lines)

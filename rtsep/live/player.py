@@ -21,6 +21,8 @@ from rtsep.live.session import Session, SessionFile, same_structure
 from rtsep.live.shared import MIX_METER, meters
 from rtsep.live.status import Latency, State, Status, StemStatus
 from rtsep.note_events import NoteEvent
+from rtsep.presets import PRESETS
+from rtsep.realtime import RealTime
 
 WARM_S = 0.25
 """How long a new engine hears the mix before it takes over from another."""
@@ -293,7 +295,7 @@ class Live:
         return self._current.pid if self._current is not None else 0
 
     @property
-    def granted(self) -> tuple[object, ...]:
+    def granted(self) -> tuple[RealTime, ...]:
         """What the system granted the engine, as `rtsep.realtime` tells it."""
         return self._current.granted if self._current is not None else ()
 
@@ -338,7 +340,7 @@ class Live:
             sample_rate=rate,
             block=self.handover.block,
             preset=self.session.preset,
-            model=self.session.model or self.session.preset,
+            model=self.session.model or PRESETS[self.session.preset].bundle,
             frames=self.handover.frames,
             latency=Latency(latency, 1000.0 * latency / rate if rate else 0.0, measured),
             load=self._load(),
