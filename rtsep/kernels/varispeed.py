@@ -72,9 +72,9 @@ def varispeed(
         Position of the next output.
     """
     for i in range(n):
-        sample = int64(position)
+        sample = int(position)
         place = (position - sample) * PHASES
-        row = int64(place)
+        row = int(place)
         weight = np.float32(place - row)
         for k in range(TAPS):
             scratch[k] = rows[row, k] + weight * (rows[row + 1, k] - rows[row, k])
