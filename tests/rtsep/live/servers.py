@@ -43,6 +43,15 @@ class Server:
             self.process.wait()
             self.process = None
 
+    def end(self) -> None:
+        """End it in order: one that was killed keeps one of the eight places JACK has."""
+        if self.process is None:
+            self.start()
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
 
 @contextmanager
 def jack_server(
@@ -56,5 +65,5 @@ def jack_server(
     try:
         yield server
     finally:
-        server.kill()
+        server.end()
         time.sleep(0.05)
