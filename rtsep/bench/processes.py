@@ -12,6 +12,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _REALTIME = {getattr(os, name, None) for name in ("SCHED_FIFO", "SCHED_RR")} - {None}
+_RESET_ON_FORK = getattr(os, "SCHED_RESET_ON_FORK", 0)
 # Fields of /proc/<pid>/stat, counted from behind the name.
 _PARENT, _MINOR_FAULTS, _MAJOR_FAULTS, _PRIORITY = 1, 7, 9, 37
 
@@ -67,7 +68,7 @@ def realtime_threads(pid: int) -> dict[int, int]:
     found = {}
     for thread in _threads(pid):
         with suppress(OSError):
-            if os.sched_getscheduler(thread) in _REALTIME:
+            if os.sched_getscheduler(thread) & ~_RESET_ON_FORK in _REALTIME:
                 found[thread] = os.sched_getparam(thread).sched_priority
     return found
 

@@ -1,0 +1,313 @@
+"""A long run of the real audio callback beside a load, all of it listened to."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from rtsep.bench.child import Child
+from rtsep.bench.listener import Heard, Listener
+from rtsep.bench.probe import Probe
+from rtsep.bench.server import Server
+from rtsep.bench.signals import EXACT, smooth_signal
+from rtsep.live.status import Status
+
+_WARM_S = 3.0
+_CHUNK_S = 0.5
+_KEEP_S = 10.0
+_MEMORY_PARTS = 10
+
+
+class Spread(Struct):
+    """Percentiles of a duration, in µs."""
+
+    p50: float
+    p99: float
+    p99_9: float
+    max: float
+
+
+class Soak(Struct):
+    """What a soak came to.
+
+    Attributes
+    ----------
+    preset, sample_rate, block, loads
+        What ran; `realtime`: whether the callback had real-time priority.
+    callbacks, misses, xruns, restarts : int
+        After the warm-up of three seconds, as all that follows.
+    stated_samples, measured_samples, difference : int or None
+        Of every half second listened to, the measurement furthest from what is stated;
+        None where the mix could not be found in what came out.
+    error : float
+        Largest distance of the sum of the stems from the delayed mix, in any sample.
+    inexact_frames, skipped_frames, listened_frames : int
+        Frames with an error of more than 1e-4; frames in which the server left out
+        cycles; all frames.
+    clicks : int
+        Steps on any port, by `rtsep.bench.clicks`.
+    first_clicks : list of str
+    interval_us, callback_us : Spread
+        From one callback to the next, and how long it takes.
+    minor_faults, major_faults : int or None
+        Page faults of the callback's thread.
+    resident_start_bytes, resident_end_bytes : int
+        Memory of the player and its engine: the least of the first and of the last
+        tenth of the run.
+    load, load_max : float
+        The engine's share of one core: mean, and the worst block's share of its length.
+    miss_frames : list of int
+        The first of them, in frames of the stream.
+    """
+
+    preset: str
+    sample_rate: int
+    block: int
+    loads: list[str]
+    realtime: bool
+    callbacks: int
+    misses: int
+    xruns: int
+    restarts: int
+    stated_samples: int
+    measured_samples: int | None
+    difference: int | None
+    error: float
+    inexact_frames: int
+    skipped_frames: int
+    listened_frames: int
+    clicks: int
+    first_clicks: list[str]
+    interval_us: Spread
+    callback_us: Spread
+    minor_faults: int | None
+    major_faults: int | None
+    resident_start_bytes: int
+    resident_end_bytes: int
+    load: float
+    load_max: float
+    miss_frames: list[int]
+
+    @property
+    def proved(self) -> bool:
+        """Whether every sample was exact, as late as stated, and without a step."""
+        return self.difference == 0 and self.error <= EXACT and self.clicks == 0
+
+
+@dataclass(frozen=True)
+class Trace:
+    """All callbacks after the warm-up, and what happened in them.
+
+    Attributes
+    ----------
+    started_ns, spent_ns : int64 array, shape (callbacks,)
+    events : int64 array, shape (events, 3)
+        Frame, time in ns and number of misses and changes of what goes out.
+    kinds : array of str, shape (events,)
+    """
+
+    started_ns: NDArray[np.int64]
+    spent_ns: NDArray[np.int64]
+    events: NDArray[np.int64]
+    kinds: NDArray[np.str_]
+
+
+class _Report(Struct):
+    """A line of `rtsep.bench.loaded`."""
+
+    status: Status
+    resident_bytes: int
+    minor_faults: int | None
+    major_faults: int | None
+    realtime: bool
+
+
+def run_soak(
+    server: Server,
+    preset: str,
+    callbacks: int,
+    loads: Sequence[str],
+    on_progress: Callable[[int, Heard], None] = lambda done, heard: None,
+) -> tuple[Soak, Trace]:
+    """Play for a number of callbacks beside loads, and listen to every sample.
+
+    Parameters
+    ----------
+    server : Server
+    preset : str
+    callbacks : int
+    loads : sequence of str
+        Some of `rtsep.bench.loads.LOADS`.
+    on_progress : callable
+        Gets how many callbacks are done, and what was heard so far.
+
+    Raises
+    ------
+    SetupError
+        It cannot be run, or breaks off.
+    """
+    room = callbacks + 120 * server.sample_rate // server.block
+    name = f"rtsep-{token_hex(3)}"
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.npz"
+        arguments = ["--name", name, "--preset", preset, "--callbacks", str(room)]
+        arguments += ["--log", str(log)]
+        for load in loads:
+            arguments += ["--load", load]
+        with Child(["rtsep.bench.loaded", *arguments], server.environment) as child:
+            first = _playing(child)
+            reports, listener = _listen(child, first, server, name, callbacks, on_progress)
+        with np.load(log) as kept:
+            arrays = {key: kept[key] for key in kept.files}
+    return _conclude(preset, loads, reports, listener, arrays)
+
+
+def _report(child: Child) -> _Report:
+    return msgspec.json.decode(child.next_line(), type=_Report)
+
+
+def _playing(child: Child) -> _Report:
+    report = _report(child)
+    while report.status.state != "playing":
+        report = _report(child)
+    return report
+
+
+def _listen(
+    child: Child,
+    first: _Report,
+    server: Server,
+    name: str,
+    callbacks: int,
+    on_progress: Callable[[int, Heard], None],
+) -> tuple[list[_Report], Listener]:
+    """Listen until so many callbacks are done; reports from the end of the warm-up on."""
+    stems = [f"{stem.name}_{side}" for stem in first.status.stems for side in "LR"]
+    channels = [*stems, "monitor_L", "monitor_R"]
+    rate = server.sample_rate
+    signal = smooth_signal(rate)
+    chunk = int(_CHUNK_S * rate)
+    with Probe(server.name, channels, signal, int(_KEEP_S * rate)) as probe:
+        probe.connect(name)
+        probe.wait(probe.clock + rate // 4, child.alive)
+        begin = probe.play(loop=True)
+        latency = first.status.latency.stated_samples
+        belong = [channel in stems for channel in channels]
+        listener = Listener(signal, begin, latency, belong)
+        frame = begin + int(_WARM_S * rate)
+        probe.wait(frame, child.alive)
+        child.forget()
+        reports = [_report(child)]
+        done = 0
+        while done < callbacks:
+            probe.wait(frame + chunk, child.alive)
+            if probe.whole(frame, frame + chunk):
+                listener.listen(frame, probe.read(frame, chunk))
+            else:
+                listener.skip(chunk)
+            frame += chunk
+            reports += [_decode(line) for line in child.waiting_lines()]
+            done = reports[-1].status.callbacks - reports[0].status.callbacks
+            on_progress(min(done, callbacks), listener.heard)
+        listener.finish()
+        child.forget()
+        reports.append(_report(child))
+    return reports, listener
+
+
+def _decode(line: str) -> _Report:
+    return msgspec.json.decode(line, type=_Report)
+
+
+def _conclude(
+    preset: str,
+    loads: Sequence[str],
+    reports: Sequence[_Report],
+    listener: Listener,
+    arrays: dict[str, NDArray[Any]],
+) -> tuple[Soak, Trace]:
+    begin, end, heard = reports[0], reports[-1], listener.heard
+    since, until = begin.status.callbacks, end.status.callbacks
+    times = arrays["callbacks_ns"][since:until]
+    trace = Trace(times[:, 0], times[:, 1] - times[:, 0], arrays["trace"], arrays["trace_kinds"])
+    furthest = max(
+        heard.latencies, key=lambda latency: abs(latency - listener.latency), default=None
+    )
+    if heard.unknown_chunks:
+        furthest = None
+    missed = trace.events[trace.kinds == "miss"]
+    part = max(1, len(reports) // _MEMORY_PARTS)
+    soak = Soak(
+        preset=preset,
+        sample_rate=end.status.sample_rate,
+        block=end.status.block,
+        loads=list(loads),
+        realtime=end.realtime,
+        callbacks=until - since,
+        misses=end.status.misses - begin.status.misses,
+        xruns=end.status.xruns - begin.status.xruns,
+        restarts=end.status.restarts - begin.status.restarts,
+        stated_samples=end.status.latency.stated_samples,
+        measured_samples=furthest,
+        difference=None if furthest is None else furthest - end.status.latency.stated_samples,
+        error=heard.error,
+        inexact_frames=heard.inexact_frames,
+        skipped_frames=heard.skipped_frames,
+        listened_frames=heard.frames,
+        clicks=heard.click_count,
+        first_clicks=[
+            f"port {click.port}, frame {click.frame}: {click.size:.2g} over {click.usual:.2g}"
+            for click in heard.clicks[:10]
+        ],
+        interval_us=_spread(np.diff(trace.started_ns)),
+        callback_us=_spread(trace.spent_ns),
+        minor_faults=_increase(begin.minor_faults, end.minor_faults),
+        major_faults=_increase(begin.major_faults, end.major_faults),
+        resident_start_bytes=min(report.resident_bytes for report in reports[:part]),
+        resident_end_bytes=min(report.resident_bytes for report in reports[-part:]),
+        load=round(float(np.mean([report.status.load for report in reports])), 4),
+        load_max=round(max(report.status.load_max for report in reports), 3),
+        miss_frames=[int(frame) for frame in missed[:100, 0]],
+    )
+    return soak, trace
+
+
+def _spread(nanoseconds: NDArray[np.int64]) -> Spread:
+    if nanoseconds.size == 0:
+        return Spread(0.0, 0.0, 0.0, 0.0)
+    values = np.percentile(nanoseconds, (50, 99, 99.9, 100)) / 1000.0
+    return Spread(*(round(float(value), 1) for value in values))
+
+
+def _increase(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
+
+
+def write_results(soak: Soak, trace: Trace, folder: Path) -> list[Path]:
+    """Write ``summary.json`` and ``trace.npz`` into a folder that is there.
+
+    Returns
+    -------
+    list of Path
+    """
+    summary, raw = folder / "summary.json", folder / "trace.npz"
+    text = json.dumps(msgspec.to_builtins(soak), indent=1)
+    summary.write_text(text + "\n", encoding="utf-8")
+    np.savez_compressed(
+        raw,
+        callback_started_ns=trace.started_ns,
+        callback_spent_ns=trace.spent_ns,
+        event_frame=trace.events[:, 0],
+        event_time_ns=trace.events[:, 1],
+        event_number=trace.events[:, 2],
+        event_kind=trace.kinds,
+    )
+    return [summary, raw]
