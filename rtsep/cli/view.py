@@ -233,12 +233,12 @@ def choose_view(console: Console) -> View:
 
 
 def _headline(status: Status) -> list[Text]:
-    model = "" if status.model == status.preset else f" ({status.model})"
     return [
         Text("rtsep", style="bold"),
         Text(status.state, style=_STATE_STYLES.get(status.state, "")),
         Text(f"{status.host}, {status.sample_rate} Hz, block {status.block}"),
-        Text(f"preset {status.preset}{one_line(model)}"),
+        Text(f"preset {status.preset}"),
+        Text(f"model {one_line(status.model)}"),
     ]
 
 

@@ -48,7 +48,7 @@ RECORDED = Status(
 )
 
 WIDE = """\
-rtsep  playing  jack, 48000 Hz, block 128  preset live
+rtsep  playing  jack, 48000 Hz, block 128  preset live  model live
 latency 256 samples, 5.3 ms  measured 256  load 23%  longest block 41%
 callback 12/31/48 µs  misses 2  last 14:13:10  xruns 0  restarts 0
 notes 1,234
@@ -64,7 +64,7 @@ session.toml, line 3: gain_db is text, expected a number
 NARROW = """\
 rtsep  playing
 jack, 48000 Hz, block 128
-preset live
+preset live  model live
 latency 256 samples, 5.3 ms
 measured 256  load 23%
 longest block 41%
@@ -216,7 +216,7 @@ def test_a_pipe_gets_a_line_where_something_changed() -> None:
     view.show(changed(time=second + 10.0, misses=50))
     view.close()
     lines = file.getvalue().splitlines()
-    assert lines[0] == "rtsep  playing  jack, 48000 Hz, block 128  preset live"
+    assert lines[0] == "rtsep  playing  jack, 48000 Hz, block 128  preset live  model live"
     assert [line.split("  ")[0] for line in lines[1:6]] == [
         f"misses {number}" for number in (1, 11, 21, 31, 41)
     ]
