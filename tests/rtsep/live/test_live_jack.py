@@ -243,7 +243,7 @@ def test_the_host_may_change_its_block_size(tcn: str) -> None:
 
 
 def test_preset_and_model_change_while_it_plays(tcn: str, tmp_path: Path) -> None:
-    other = bundle_file(tmp_path, models.constant_masks(stems=("vocals", "rest")), "two")
+    other = bundle_file(tmp_path, models.constant_masks((1, 0), stems=("vocals", "rest")), "two")
     mix = tone(20.0)
     with live_rig(session(tcn)) as rig:
         rig.until_playing()
