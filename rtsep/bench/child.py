@@ -132,7 +132,7 @@ class Child:
 
 
 class LiveProcess(Child):
-    """``rtsep live`` on JACK, with a preset's own model and notes on.
+    """``rtsep live`` with a preset's own model and notes on.
 
     Parameters
     ----------
@@ -140,11 +140,19 @@ class LiveProcess(Child):
         Of its JACK client.
     preset : str
     environment : mapping of str to str
+    host : sequence of str
+        Options that choose the audio host.
     """
 
-    def __init__(self, name: str, preset: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        preset: str,
+        environment: Mapping[str, str],
+        host: Sequence[str] = ("--host", "jack"),
+    ) -> None:
         self.name = name
-        options = ["--host", "jack", "--name", name, "--preset", preset, "--status"]
+        options = [*host, "--name", name, "--preset", preset, "--status"]
         super().__init__(["rtsep", "live", *options], environment)
 
     def playing(self, patience_s: float = _PATIENCE_S) -> Status:

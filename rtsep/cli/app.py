@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from rtsep.cli import bench
 from rtsep.cli.console import complain
 from rtsep.errors import RtsepError
 from rtsep.presets import PRESETS
@@ -24,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(bench.app, name="bench")
 
 Files = Annotated[
     list[Path], typer.Argument(help="Audio: wav, flac, mp3, ogg, aiff.", show_default=False)
