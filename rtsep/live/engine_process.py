@@ -55,7 +55,7 @@ def _run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from rtsep.live.worker import run
 
-    with suppress(BrokenPipeError, EOFError):  # the host process has ended
+    with suppress(ConnectionError, EOFError):  # the host process has ended
         run(task, semaphore, parent)
 
 
