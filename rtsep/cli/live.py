@@ -161,6 +161,8 @@ def _jack_host(options: Options, server: dict[str, object]) -> "AudioHost":
                 "the server to decide",
                 f"leave {option} out, or start the server with {remedy}",
             )
+    if server.get("realtime") is False:
+        complain("the JACK server has no real-time priority: expect misses; start it with -R")
     from rtsep.live.jack_connections import Patterns
     from rtsep.live.jack_host import JackHost
 

@@ -212,9 +212,11 @@ class LineView:
         head = "  ".join(part.plain for part in _headline(status))
         if self._new("head", head):
             yield head
-        latency = "  ".join(part.plain for part in _latency(status))
-        if status.latency.measured_samples is not None and self._new("latency", latency):
-            yield latency
+        stated, measured = status.latency.stated_samples, status.latency.measured_samples
+        if stated and self._new("stated", stated):
+            yield _latency(status)[0].plain
+        if measured is not None and self._new("measured", (stated, measured)):
+            yield f"measured {measured} samples"
         if status.time >= self._counted + 1.0:
             counts = _counts(status.misses, status.xruns, status.restarts)
             if self._new("counts", counts):

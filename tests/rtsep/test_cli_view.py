@@ -217,11 +217,19 @@ def test_a_pipe_gets_a_line_where_something_changed() -> None:
     view.close()
     lines = file.getvalue().splitlines()
     assert lines[0] == "rtsep  playing  jack, 48000 Hz, block 128  preset live  model live"
-    assert [line.split("  ")[0] for line in lines[1:6]] == [
+    assert lines[1] == "latency 256 samples, 5.3 ms"
+    assert [line.split("  ")[0] for line in lines[2:7]] == [
         f"misses {number}" for number in (1, 11, 21, 31, 41)
     ]
-    assert lines[6:8] == ["a\\nb", "latency 256 samples, 5.3 ms  measured 256"]
-    assert lines[8] == "misses 50  xruns 0  restarts 0  at 14:13:30"
+    assert lines[7:9] == ["a\\nb", "measured 256 samples"]
+    assert lines[9] == "misses 50  xruns 0  restarts 0  at 14:13:30"
+    assert len(lines) == 10
+    view.show(changed(time=second + 10.1, latency=Latency(192, 4.0, None)))
+    view.show(changed(time=second + 10.2, latency=Latency(192, 4.0, 192)))
+    assert file.getvalue().splitlines()[10:] == [
+        "latency 192 samples, 4.0 ms",
+        "measured 192 samples",
+    ]
 
 
 def test_a_reader_that_has_left_is_noticed() -> None:
