@@ -165,3 +165,61 @@ def mix_strips(
         _ramp(out[monitor + side], gains[strips], state_m[RAMPED], curve)
     state_m[RAMPED] = min(length, state_m[RAMPED] + n)
     return untouched
+
+
+@njit([boolean(float32[:, ::1], int64, float32[:, ::1])], nogil=True, cache=True)
+def keep_rows(rings: Floats, start: int, values: Floats) -> bool:
+    """Write both sides to their rings; tell whether all of it is finite numbers."""
+    total = np.float32(0.0)
+    for side in range(values.shape[0]):
+        write_ring(rings[side], start, values[side])
+        for i in range(values.shape[1]):
+            # 0 for a finite number, NaN for any other.
+            total += values[side, i] * np.float32(0.0)
+    return total == np.float32(0.0)
+
+
+@njit([void(float32[:, ::1], int64, int64)], nogil=True, cache=True)
+def reflect(rings: Floats, start: int, n: int) -> None:
+    """Continue both sides from index `start` on by odd reflection about the last sample."""
+    last = rings.shape[1] - 1
+    for side in range(rings.shape[0]):
+        ring = rings[side]
+        for i in range(n):
+            twice = np.float32(2.0) * ring[(start - 1) & last]
+            ring[(start + i) & last] = twice - ring[(start - 2 - i) & last]
+
+
+@njit(
+    [void(float32[:, ::1], int64, float32[:, ::1], int64, int64, float32[::1], float32[:, ::1])],
+    nogil=True,
+    cache=True,
+)
+def blend(
+    old: Floats, old_at: int, new: Floats, new_at: int, faded: int, curve: Floats, out: Floats
+) -> None:
+    """Cross-fade from one pair of rings to another.
+
+    Parameters
+    ----------
+    old, new : float32 arrays, shape (2, power of two)
+    old_at, new_at : int
+        Indices of the block's first sample in them.
+    faded : int
+        How much of the fade lies before this block; negative where it begins later.
+    curve : float32 array
+        Rises from 0 to 1.
+    out : float32 array, shape (2, n)
+        Written.
+    """
+    n = out.shape[1]
+    length = curve.size
+    start = min(n, max(0, -faded))
+    stop = min(n, max(0, length - faded))
+    last_old, last_new = old.shape[1] - 1, new.shape[1] - 1
+    for side in range(out.shape[0]):
+        read_ring(old[side], old_at, out[side, :start])
+        for i in range(start, stop):
+            a, b = old[side, (old_at + i) & last_old], new[side, (new_at + i) & last_new]
+            out[side, i] = a + curve[faded + i] * (b - a)
+        read_ring(new[side], new_at + stop, out[side, stop:])

@@ -11,8 +11,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsep.errors import SessionError
 from rtsep.kernels import mixing
-from rtsep.live.session import MAX_DELAY_SAMPLES, Session
+from rtsep.live.effects import Link, cut
+from rtsep.live.session import MAX_DELAY_SAMPLES, Effect, Session
 
 Floats = NDArray[np.float32]
 
@@ -43,6 +45,11 @@ class Mixer:
         Blocks in which a chain of effects failed.
     complaints : list of str
         What the player should know; to be taken and cleared.
+
+    Raises
+    ------
+    SessionError
+        An effect that there is not, that refuses stereo, or what the session says.
     """
 
     def __init__(self, stems: tuple[str, ...], session: Session) -> None:
@@ -58,8 +65,15 @@ class Mixer:
         self._gains = np.ones((len(names), 2), np.float32)
         self._state = np.zeros((len(names), mixing.STATE_WORDS), np.int64)
         self._curve = np.ones(1, np.float32)
-        self._scratch = np.zeros(0, np.float32)
+        self._scratch = self._wet = np.zeros(0, np.float32)
         self._uses_wet = np.zeros(len(stems), np.bool_)
+        self._chains = [
+            [Link(part, f"stems.{stem}.effects") for part in cut(session.strip(stem).effects)]
+            for stem in stems
+        ]
+        self._latencies = [0] * len(stems)
+        self._uses_wet[:] = [bool(chain) for chain in self._chains]
+        self._links = [link for chain in self._chains for link in chain]
         self._look_for_strangers()
 
     def prepare(self, sample_rate: int, max_block: int) -> None:
@@ -71,14 +85,23 @@ class Mixer:
             In Hz.
         max_block : int
             Most frames that `process` will be given.
+
+        Raises
+        ------
+        SessionError
+            An effect that fails on audio, or does not keep up with it.
         """
         length = round(RAMP_S * sample_rate)
         steps = np.arange(1, length + 1) / (length + 1)
         self._curve = (0.5 - 0.5 * np.cos(np.pi * steps)).astype(np.float32)
+        for link in self._links:
+            link.prepare(sample_rate, max_block, self._curve)
+        self._latencies = [sum(link.latency_samples for link in chain) for chain in self._chains]
+        self.latency_samples = max(self._latencies)
         longest = MAX_DELAY_SAMPLES + self.latency_samples + max_block
         capacity = 1 << (longest - 1).bit_length()
         self._lines = np.zeros((len(self.stems), 2, capacity), np.float32)
-        self._wet = np.zeros((len(self.stems), 2, max_block), np.float32)
+        self._wet = np.zeros(len(self.stems) * 2 * max_block, np.float32)
         self._scratch = np.zeros(max_block, np.float32)
         self.reset()
 
@@ -86,6 +109,8 @@ class Mixer:
         """Forget the stream; the session as it stands holds from the first sample on."""
         self._t = 0
         self._lines[:] = 0.0
+        for link in self._links:
+            link.reset()
         self._set_targets()
         state, length = self._state, self._curve.size
         self._gains[:, mixing.FROM] = self._gains[:, mixing.TO]
@@ -94,7 +119,25 @@ class Mixer:
         self.neutral = self._wants_neutral()
 
     def apply(self, session: Session) -> None:
-        """Go over to another session of the same structure, without a click."""
+        """Go over to another session of the same structure, without a click.
+
+        Raises
+        ------
+        SessionError
+            An effect refuses its parameters; then everything stays as it was.
+        """
+        changed: list[tuple[Link, tuple[Effect, ...]]] = []
+        try:
+            for stem, chain in zip(self.stems, self._chains, strict=True):
+                parts = cut(session.strip(stem).effects)
+                for link, part in zip(chain, parts, strict=True):
+                    before = link.effects
+                    link.change(part)
+                    changed.append((link, before))
+        except SessionError:
+            for link, before in changed:
+                link.change(before)
+            raise
         self._session = session
         self._look_for_strangers()
         self._set_targets()
@@ -122,9 +165,12 @@ class Mixer:
             or not 0 < n <= self._scratch.size
         ):
             raise ValueError(f"stems {stems.shape} and out {out.shape} do not fit this mixer")
+        wet = self._wet[: stems.size].reshape(stems.shape)
+        if self._links:
+            self._run_effects(stems, wet)
         self.neutral = mixing.mix_strips(
             stems,
-            self._wet,
+            wet,
             self._uses_wet,
             self._lines,
             self._t,
@@ -135,6 +181,16 @@ class Mixer:
             out,
         )
         self._t += n
+
+    def _run_effects(self, stems: Floats, wet: Floats) -> None:
+        for stem, chain in enumerate(self._chains):
+            source = stems[stem]
+            for link in chain:
+                self.bad_blocks += not link.process(source, wet[stem])
+                source = wet[stem]
+                if link.complaint:
+                    self.complaints.append(link.complaint)
+                    link.complaint = ""
 
     def _look_for_strangers(self) -> None:
         for name in self._session.stems.keys() - set(self.stems):
@@ -151,7 +207,8 @@ class Mixer:
             muted = strip.mute or (soloed and not strip.solo)
             gain = _amplitude(strip.gain_db, muted)
             self._ramp_to(row, -gain if strip.invert else gain)
-            self._state[row, mixing.DELAY_WANTED] = strip.delay_samples
+            wait = self.latency_samples - self._latencies[row]
+            self._state[row, mixing.DELAY_WANTED] = strip.delay_samples + wait
         monitor = _amplitude(session.monitor.gain_db, session.monitor.mute)
         self._ramp_to(len(strips), monitor)
         self.fallback[:] = 0.0

@@ -18,6 +18,14 @@ from rtsep.output_file import replacing
 from rtsep.presets import PRESETS
 
 MAX_DELAY_SAMPLES = 48_000
+LATENCY_PARAMETERS = {
+    "lookahead_ms",
+    "target_sample_rate",
+    "quality",
+    "vbr_quality",
+    "impulse_response_filename",
+}
+"""Parameters of built-in effects that change their latency, or take long to change."""
 LIVE_PRESETS = tuple(name for name in PRESETS if name != "offline")
 
 Decibels = Annotated[float, Meta(ge=-120.0, le=24.0)]
@@ -117,10 +125,17 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
 def same_structure(a: Session, b: Session) -> bool:
     """Whether `Mixer.apply` can go from one to the other; else it takes a new engine."""
     return (a.preset, a.model, a.transcriber) == (b.preset, b.model, b.transcriber) and all(
-        [(e.type, e.plugin) for e in a.strip(stem).effects]
-        == [(e.type, e.plugin) for e in b.strip(stem).effects]
+        [_kind(effect) for effect in a.strip(stem).effects]
+        == [_kind(effect) for effect in b.strip(stem).effects]
         for stem in a.stems.keys() | b.stems.keys()
     )
+
+
+def _kind(effect: Effect) -> tuple[Any, ...]:
+    """All of an effect that cannot change while it plays."""
+    slow = LATENCY_PARAMETERS if effect.type else set()
+    fixed = [item for item in effect.parameters.items() if item[0] in slow]
+    return effect.type, effect.plugin, sorted(fixed)
 
 
 def load_session(path: Path) -> Session:
