@@ -62,7 +62,7 @@ class Handover:
         self._trace = np.zeros((TRACE_LENGTH, ho.TRACE_WORDS), np.int64)
         self._tap = np.zeros((2, TAP_LENGTH), np.float32)
         self._histogram = np.zeros(HISTOGRAM_US + 1, np.int64)
-        self._log = np.zeros((max(1, log_callbacks), 2), np.int64)
+        self._log = np.full((max(1, log_callbacks), 2), 0, np.int64)  # touches every page
         # The curve, and room for a piece of sound behind it.
         self._curve = np.zeros(2 * ho.FADE, np.float32)
         self._history = np.zeros((ho.MAX_CHANNELS, ho.HISTORY_LENGTH), np.float32)
