@@ -156,7 +156,7 @@ def live(
     
     rtsep live
     rtsep live --input system:capture --output system:playback
-    rtsep live --connect 'ardour:.*/audio_in' --session set.toml
+    rtsep live --connect 'ardour:{stem}/audio_in' --session set.toml
     rtsep live --host portaudio --input 'USB Audio' --output BlackHole --block 128
     rtsep live --status | jq .misses
     """

@@ -22,7 +22,8 @@ class Patterns:
         Input ports to connect the monitor mix to.
     connect : str, optional
         Input ports to connect the stems to: in order, or by name where it holds
-        ``{stem}`` or ``{side}`` (L or R).
+        ``{stem}`` or ``{side}`` (L or R).  Without ``{side}``, a stem's left and right
+        go to its first and second match.
 
     Raises
     ------
@@ -155,6 +156,8 @@ class Connections:
             for name in stems:
                 filled = fill(pattern, re.escape(name[:-2]), name[-1])
                 targets = self._find(filled, is_input=True)
+                if "{side}" not in pattern and targets:  # left and right, or both to one
+                    targets = [targets[min("LR".index(name[-1]), len(targets) - 1)]]
                 for target in targets:
                     self._connect(own + name, target)
                 if not targets:
