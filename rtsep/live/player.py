@@ -254,19 +254,24 @@ class Live:
             self.host.set_channels(engine.channels)
 
     def _switch(self, engine: EngineProcess) -> None:
-        """Let a new engine take over."""
-        old, self._current, self._next = self._current, engine, None
-        self.host.set_channels(engine.channels)
+        """Let a new engine take over; ports that it has not got go once they are silent."""
+        old = self._current
+        names = old.channels if old is not None else ()
+        self.host.set_channels(tuple(dict.fromkeys((*engine.channels, *names))))
         self.handover.want(engine.slot)
+        self._current, self._next = engine, None
         self._stated = engine.latency
         self.host.latency_changed()
-        if old is not None:
-            deadline = time.monotonic() + 1.0
-            while self.handover.shows(old.slot) and self.host.alive():
-                if time.monotonic() > deadline:
-                    break  # the host stands still; nothing reads the slot
-                time.sleep(0.002)
-            self._retire(old)
+        if old is None:
+            return
+        deadline = time.monotonic() + 1.0
+        while self.handover.shows(old.slot) and self.host.alive():
+            if time.monotonic() > deadline:
+                break  # the host stands still; nothing reads the slot
+            time.sleep(0.002)
+        time.sleep((ho.FADE + 2 * self.host.block) / self.host.sample_rate)
+        self.host.set_channels(engine.channels)
+        self._retire(old)
 
     def _look_at_misses(self) -> None:
         misses = self.handover.misses
