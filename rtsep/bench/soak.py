@@ -24,6 +24,7 @@ _WARM_S = 3.0
 _CHUNK_S = 0.5
 _KEEP_S = 10.0
 _MEMORY_PARTS = 10
+_MEMORY_WARM_S = 15
 
 
 class Spread(Struct):
@@ -61,7 +62,7 @@ class Soak(Struct):
         Page faults of the callback's thread.
     resident_start_bytes, resident_end_bytes : int
         Memory of the player and its engine: the least of the first and of the last
-        tenth of the run.
+        tenth of the run, without its first 15 seconds.
     load, load_max : float
         The engine's share of one core: mean, and the worst block's share of its length.
     miss_frames : list of int
@@ -244,7 +245,10 @@ def _conclude(
     if heard.unknown_chunks:
         furthest = None
     missed = trace.events[trace.kinds == "miss"]
-    part = max(1, len(reports) // _MEMORY_PARTS)
+    # The engine takes its last memory in its first seconds; a report comes every second.
+    memory = [report.resident_bytes for report in reports]
+    memory = memory[min(_MEMORY_WARM_S, len(memory) // 2) :]
+    part = max(1, len(memory) // _MEMORY_PARTS)
     soak = Soak(
         preset=preset,
         sample_rate=end.status.sample_rate,
@@ -271,8 +275,8 @@ def _conclude(
         callback_us=_spread(trace.spent_ns),
         minor_faults=_increase(begin.minor_faults, end.minor_faults),
         major_faults=_increase(begin.major_faults, end.major_faults),
-        resident_start_bytes=min(report.resident_bytes for report in reports[:part]),
-        resident_end_bytes=min(report.resident_bytes for report in reports[-part:]),
+        resident_start_bytes=min(memory[:part]),
+        resident_end_bytes=min(memory[-part:]),
         load=round(float(np.mean([report.status.load for report in reports])), 4),
         load_max=round(max(report.status.load_max for report in reports), 3),
         miss_frames=[int(frame) for frame in missed[:100, 0]],
