@@ -4,19 +4,8 @@ A chain is cut into links: as many of pedalboard's own effects in a row as there
 one plug-in of others.  Every link gives as many samples as it takes, later by its
 `Link.latency_samples`, whatever effect it holds at the moment, so that another one can
 be faded in and the dry signal can take its place.
-
-What counts as latency:
-
-- Samples that pedalboard holds back at first, which is what an effect says that it
-  takes.  Of pedalboard's own effects this is all of it: what their sound does later, as
-  an echo, is meant to be later.
-- Of a plug-in of others, what comes on top of that, for many say nothing or too little.
-  It is measured with an impulse.  Where the answer is no impulse, as with a reverb or a
-  gate, it is the first arrival in the cross-correlation with noise: the first lag at a
-  quarter or more of the largest.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +13,8 @@ from numpy.typing import NDArray
 
 from rtsep.errors import SessionError
 from rtsep.kernels import mixing
-from rtsep.live.plugins import load_plugin, make_builtin, set_parameters
+from rtsep.live.chain_latency import held_back, not_stated
+from rtsep.live.plugins import load_plugin, make_builtin, reason, set_parameters
 from rtsep.live.session import Effect
 
 Floats = NDArray[np.float32]
@@ -33,11 +23,6 @@ BYPASS_FADE = 128
 """Samples from what a failed effect last gave to the dry signal."""
 SETTLE = 4096
 """Samples for which a changed effect runs unheard, until its levels are those of the music."""
-LONGEST = 16_384
-"""The longest latency that is looked for, in samples."""
-
-_CLEAN = 0.9
-_ARRIVED = 0.25
 
 
 class Link:
@@ -70,7 +55,10 @@ class Link:
         self.complaint = ""
         self.failed = False
         self._plugin = load_plugin(effects[0], where) if effects[0].plugin else None
+        self._defaults: dict[str, Any] = {}
+        self._set_plugin(effects[0])
         self._board = self._make(effects)
+        self._next: Any = None
 
     def prepare(self, sample_rate: int, max_block: int, curve: Floats) -> None:
         """Measure the latency and make room.
@@ -86,17 +74,25 @@ class Link:
             An effect whose output does not keep up with its input.
         """
         self._rate, self._curve = sample_rate, curve
+        self._adopt_next()
         self._primer = np.zeros((2, max_block), np.float32)
         steps = np.arange(1, BYPASS_FADE + 1) / (BYPASS_FADE + 1)
         self._bypass_curve = (0.5 - 0.5 * np.cos(np.pi * steps)).astype(np.float32)
         try:
-            held = self._measure_held()
-            self._unsaid = self._measure_unsaid() if self._plugin is not None else 0
-        except SessionError:
-            raise
+            held = held_back(self._board, sample_rate, max_block)
+            self._unsaid = 0
+            if self._plugin is not None and held is not None:
+                self._unsaid = not_stated(self._board, sample_rate, max_block)
         except Exception as error:
-            what = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise SessionError(f"{self.where}: {self.label} fails on audio ({what})") from None
+            raise SessionError(
+                f"{self.where}: {self.label} fails on audio ({reason(error)})"
+            ) from None
+        if held is None:
+            raise SessionError(
+                f"{self.where}: {self.label} falls ever further behind and cannot be played live",
+                "an effect that gives as much as it takes",
+                "leave it out",
+            )
         self.latency_samples = held + self._unsaid
         self._said = self._latency_said()
         capacity = 1 << (self.latency_samples + max_block + 2 * BYPASS_FADE).bit_length()
@@ -115,7 +111,7 @@ class Link:
         self._t = 0
         self._old: _Voice | None = None
         self._fade, self._faded = self._curve, 0
-        self._next: Any = None
+        self._adopt_next()
         self.failed = False
         self._board.reset()
         self._voice = self._begin(self._board, self._wet[0])
@@ -135,7 +131,7 @@ class Link:
         if self._plugin is None:
             self._next = self._make(effects)
         else:
-            set_parameters(self._plugin, effects[0], self.where)
+            self._set_plugin(effects[0])
             said = self._latency_said()
             if said != self._said:
                 self._said = said
@@ -189,6 +185,18 @@ class Link:
         self._t = until
         return good
 
+    def _adopt_next(self) -> None:
+        if self._next is not None:
+            self._board, self._next = self._next, None
+
+    def _set_plugin(self, effect: Effect) -> None:
+        """Set a plug-in's parameters; one that is no longer set is what it was at first."""
+        if self._plugin is None:
+            return
+        parameters = {**self._defaults, **effect.parameters}
+        for name, old in set_parameters(self._plugin, parameters, self.where, self.label).items():
+            self._defaults.setdefault(name, old)
+
     def _make(self, effects: tuple[Effect, ...]) -> Any:
         import pedalboard
 
@@ -237,41 +245,6 @@ class Link:
     def _latency_said(self) -> int:
         return int(getattr(self._plugin, "reported_latency_samples", 0))
 
-    def _stream(self, signal: Floats) -> tuple[Floats, list[int]]:
-        """What comes of a signal after the primer, and how many samples were held back."""
-        block = self._primer.shape[1]
-        self._board.reset()
-        pieces = [self._board.process(self._primer, self._rate, reset=False)]
-        held = [block - pieces[0].shape[1]]
-        for start in range(0, signal.shape[1], block):
-            piece = np.ascontiguousarray(signal[:, start : start + block])
-            pieces.append(self._board.process(piece, self._rate, reset=False))
-            held.append(held[-1] + piece.shape[1] - pieces[-1].shape[1])
-        return np.concatenate(pieces, axis=1)[:, block:], held
-
-    def _measure_held(self) -> int:
-        """The most samples that are held back, measured with noise."""
-        _, held = self._stream(_noise(4 * LONGEST))
-        half = len(held) // 2
-        if max(held[half:]) > max(held[:half]):
-            raise SessionError(
-                f"{self.where}: {self.label} falls ever further behind and cannot be played live",
-                "an effect that gives as much as it takes",
-                "leave it out",
-            )
-        return max(held)
-
-    def _measure_unsaid(self) -> int:
-        """How much later than that a plug-in's sound comes."""
-        impulse = np.zeros((2, 2 * LONGEST), np.float32)
-        impulse[:, LONGEST // 2] = 0.5
-        power = (self._stream(impulse)[0].astype(np.float64) ** 2).sum(axis=0)
-        peak = int(power.argmax())
-        around = power[max(0, peak - 1) : peak + 2].sum()
-        if around > 0.0 and around >= _CLEAN * power.sum():
-            return max(0, peak - LONGEST // 2)
-        return first_arrival(_noise(2 * LONGEST), lambda noise: self._stream(noise)[0])
-
 
 class _Voice:
     """An effect and what it gave; or, without a board, a ring that someone else fills.
@@ -315,25 +288,3 @@ def cut(effects: tuple[Effect, ...]) -> list[tuple[Effect, ...]]:
         else:
             parts.append((effect,))
     return parts
-
-
-def first_arrival(noise: Floats, answer: Callable[[Floats], Floats]) -> int:
-    """The lag at which noise first comes through, 0 where that cannot be seen.
-
-    Parameters
-    ----------
-    noise : float32 array, shape (2, n)
-    answer : callable
-        Gives what becomes of the noise.
-    """
-    out = answer(noise)
-    size = 2 * noise.shape[1]
-    spectra = np.fft.rfft(out, size) * np.conj(np.fft.rfft(noise, size))
-    lags = np.abs(np.fft.irfft(spectra, size)[:, :LONGEST]).sum(axis=0)
-    if lags.max() < 12.0 * np.median(lags):
-        return 0
-    return int(np.argmax(lags >= _ARRIVED * lags.max()))
-
-
-def _noise(length: int) -> Floats:
-    return np.random.default_rng(1).uniform(-0.25, 0.25, (2, length)).astype(np.float32)

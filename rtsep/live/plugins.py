@@ -65,7 +65,7 @@ def make_builtin(effect: Effect, where: str) -> Any:
     try:
         return kind(**values)
     except Exception as error:
-        raise SessionError(f"{where}: {effect.type} refuses this ({_reason(error)})") from None
+        raise SessionError(f"{where}: {effect.type} refuses this ({reason(error)})") from None
 
 
 @cache
@@ -97,13 +97,18 @@ def load_plugin(effect: Effect, where: str) -> Any:
     fault = _try(label)
     if fault:
         raise SessionError(f"{where}: {label} {fault}", "", "leave it out, or choose another")
-    plugin = _open(path, name)
-    set_parameters(plugin, effect, where)
-    return plugin
+    return _open(path, name)
 
 
-def set_parameters(plugin: Any, effect: Effect, where: str) -> None:
+def set_parameters(
+    plugin: Any, parameters: dict[str, Any], where: str, label: str
+) -> dict[str, Any]:
     """Set a plug-in's parameters in place: all, or after a refusal none.
+
+    Returns
+    -------
+    dict
+        What they were before.
 
     Raises
     ------
@@ -112,12 +117,12 @@ def set_parameters(plugin: Any, effect: Effect, where: str) -> None:
     known = plugin.parameters
     before: dict[str, Any] = {}
     try:
-        for name, value in effect.parameters.items():
+        for name, value in parameters.items():
             if name not in known:
                 names = sorted(known)
                 more = f" and {len(names) - 12} more" if len(names) > 12 else ""
                 raise SessionError(
-                    f"{where}: {effect.label} has no parameter {name}",
+                    f"{where}: {label} has no parameter {name}",
                     f"one of {', '.join(names[:12])}{more}",
                 )
             old = getattr(plugin, name)
@@ -125,13 +130,14 @@ def set_parameters(plugin: Any, effect: Effect, where: str) -> None:
                 setattr(plugin, name, value)
             except Exception as error:
                 raise SessionError(
-                    f"{where}: {name} of {effect.label} cannot be {value} ({_reason(error)})"
+                    f"{where}: {name} of {label} cannot be {value} ({reason(error)})"
                 ) from None
             before[name] = old
     except SessionError:
-        for name, value in before.items():
-            setattr(plugin, name, value)
+        for name, old in before.items():
+            setattr(plugin, name, old)
         raise
+    return before
 
 
 def _split(label: str) -> tuple[Path, str | None]:
@@ -148,7 +154,7 @@ def _open(path: Path, name: str | None) -> Any:
     return pedalboard.load_plugin(str(path), plugin_name=name)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of what went wrong."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(".")
@@ -182,7 +188,7 @@ def _trial(label: str) -> str:
     try:
         plugin = _open(*_split(label))
     except Exception as error:
-        return f"cannot be loaded ({_reason(error)})"
+        return f"cannot be loaded ({reason(error)})"
     if getattr(plugin, "is_instrument", False):
         return "is an instrument and takes no audio"
     noise = np.random.default_rng(1).uniform(-0.25, 0.25, (2, 512)).astype(np.float32)
@@ -191,9 +197,9 @@ def _trial(label: str) -> str:
             out = plugin.process(noise, 48_000, reset=False)
     except ValueError as error:
         refused = "channel" in str(error)
-        return "refuses stereo" if refused else f"fails on audio ({_reason(error)})"
+        return "refuses stereo" if refused else f"fails on audio ({reason(error)})"
     except Exception as error:
-        return f"fails on audio ({_reason(error)})"
+        return f"fails on audio ({reason(error)})"
     return "good" if out.shape[0] == 2 else "refuses stereo"
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from rtsep.errors import SessionError
 from rtsep.live import effects as module
 from rtsep.live import plugins
-from rtsep.live.effects import BYPASS_FADE, SETTLE, cut, first_arrival
+from rtsep.live.chain_latency import first_arrival
+from rtsep.live.effects import BYPASS_FADE, SETTLE, cut
 from rtsep.live.mixer import RAMP_S, Mixer
 from rtsep.live.session import Effect, Session, Strip, same_structure
 from tests.rtsep.live.effects import (
@@ -149,7 +151,8 @@ def test_an_echo_is_no_latency() -> None:
 def test_what_a_plugin_does_not_say_is_measured(
     monkeypatch: pytest.MonkeyPatch, held: int, late: int
 ) -> None:
-    monkeypatch.setattr(module, "load_plugin", lambda effect, where: object())
+    plugin = SimpleNamespace(parameters={}, reported_latency_samples=held)
+    monkeypatch.setattr(module, "load_plugin", lambda effect, where: plugin)
     board = Board(held=held, late=late)
     monkeypatch.setattr(pedalboard, "Pedalboard", lambda plugins: board)
     mixer, stems = prepared(chain(Effect(plugin="a.vst3"))), noise(2000)
@@ -184,6 +187,35 @@ def test_changed_parameters_are_faded_in() -> None:
     assert np.allclose(out[1280 + SETTLE + RAMP :], 0.1, atol=1e-4)
     assert np.abs(np.diff(out)).max() < 0.4 * np.pi / 2 / RAMP * 1.01
     assert (np.diff(out) <= 1e-6).all()
+
+
+def test_a_change_before_the_start_holds_from_the_first_sample_on() -> None:
+    half, tenth = (effect("Gain", gain_db=value) for value in (-6.0206, -20.0))
+    signal = np.ones((len(STEMS), 2, 1000), np.float32)
+    mixer = Mixer(STEMS, chain(half))
+    mixer.apply(chain(tenth))
+    mixer.prepare(RATE, BLOCK)
+    assert np.allclose(stream(mixer, signal, [128])[0], 0.1, atol=1e-4)
+    mixer.apply(chain(half))
+    mixer.reset()
+    assert np.allclose(stream(mixer, signal, [128])[0], 0.5, atol=1e-4)
+
+
+def test_a_plugin_that_now_takes_longer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plugin:
+        parameters = ("look_ahead",)
+        look_ahead = 0.0
+        reported_latency_samples = property(lambda self: int(self.look_ahead))
+
+    monkeypatch.setattr(module, "load_plugin", lambda effect, where: Plugin())
+    monkeypatch.setattr(pedalboard, "Pedalboard", lambda plugins: Board())
+    one = Effect(plugin="a.vst3")
+    mixer = prepared(chain(one))
+    mixer.apply(chain(Effect(plugin="a.vst3", parameters={"look_ahead": 99.0})))
+    stream(mixer, noise(10), [10])
+    assert [line.split(";")[0] for line in mixer.complaints] == [
+        "stems.drums.effects: a.vst3 takes 99 samples now"
+    ]
 
 
 def test_changes_in_quick_succession_end_with_the_last_one() -> None:
@@ -379,7 +411,6 @@ def test_a_plugin_is_tried_in_a_process_of_its_own(
     monkeypatch.setattr(plugins.subprocess, "run", run)
     monkeypatch.setattr(plugins, "TRIAL_TIMEOUT_S", 1.0)
     monkeypatch.setattr(plugins, "_open", lambda path, name: None)
-    monkeypatch.setattr(plugins, "set_parameters", lambda plugin, effect, where: None)
     path = tmp_path / "some.vst3"
     path.touch()
     if message:

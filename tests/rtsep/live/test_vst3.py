@@ -63,6 +63,10 @@ def test_parameters_are_set_in_place() -> None:
         mixer.apply(chain(zam("ZamCompX2", makeup_db=1000.0)))
     again = stream(mixer, stems, [128])
     assert np.abs(again[0, -5000:]).max() == pytest.approx(np.abs(out[0, -5000:]).max(), rel=0.1)
+    # A line that has gone from the session is as if it had never been.
+    mixer.apply(chain(zam("ZamCompX2")))
+    without = stream(mixer, stems, [128])
+    assert np.abs(without[0, -5000:]).max() == pytest.approx(before, rel=0.1)
 
 
 def test_one_that_refuses_stereo_is_refused() -> None:
