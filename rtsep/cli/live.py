@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,11 @@ from rtsep.errors import RtsepError, SetupError
 from rtsep.live.session import LIVE_PRESETS, Session, SessionFile, load_session, save_session
 from rtsep.live.status import Status, encode_status
 from rtsep.presets import PRESETS
-from rtsep.realtime import RealTime
 from rtsep.songs import find_separator, find_transcriber
 
 if TYPE_CHECKING:
     from rtsep.live.hosts import AudioHost
+    from rtsep.live.player import Live
 
 NO_TRANSCRIBER = "none"
 _POLL_S = 0.05
@@ -257,13 +257,12 @@ def _play(host: "AudioHost", session: Session, file: SessionFile | None, view: V
         try:
             live.start()
             reader.give(view.open)
-            due, granted = time.monotonic(), False
+            due, told = time.monotonic(), set[str]()
             while not endings.come and reader.there:
                 live.poll()
                 live.take_notes()
-                if live.granted and not granted:
-                    granted = True
-                    messages += [_refusal(grant) for grant in live.granted if grant.reason]
+                messages += [line for line in _remarks(host, live) if line not in told]
+                told.update(messages)
                 while messages:
                     reader.give(view.say, messages.pop(0))
                 now = time.monotonic()
@@ -280,8 +279,15 @@ def _play(host: "AudioHost", session: Session, file: SessionFile | None, view: V
         complain(_summary(last, time.monotonic() - started))
 
 
-def _refusal(grant: RealTime) -> str:
-    return f"{grant.found} ({grant.reason}): expect misses; 'rtsep doctor' tells how to get more"
+def _remarks(host: "AudioHost", live: "Live") -> Iterator[str]:
+    """What the player should know once: of the devices, and what the system refused."""
+    yield from host.remarks
+    for grant in live.granted:
+        if grant.reason:
+            yield (
+                f"{grant.found} ({grant.reason}): expect misses; "
+                "'rtsep doctor' tells how to get more"
+            )
 
 
 class _Reader:

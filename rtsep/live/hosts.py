@@ -21,13 +21,19 @@ class AudioHost(Protocol):
         Real-time priority at which the engine should run.
     extra_latency_samples : int
         What the host itself adds to the latency, for two devices that drift.
+    remarks : tuple of str
+        What the player should know about the devices.
     """
 
     kind: str
     sample_rate: int
     block: int
     priority: int
-    extra_latency_samples: int
+    remarks: tuple[str, ...]
+
+    @property
+    def extra_latency_samples(self) -> int:
+        """See above."""
 
     def open(self, handover: Handover) -> None:
         """Start calling back, as yet without stems.

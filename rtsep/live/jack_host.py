@@ -41,6 +41,7 @@ class JackHost:
 
     kind = "jack"
     extra_latency_samples = 0
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self,

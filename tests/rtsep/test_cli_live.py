@@ -39,12 +39,13 @@ class Stage:
         self.at_poll: dict[int, Any] = {}
         self.failure: Exception | None = None
         self.granted: tuple[RealTime, ...] = ()
+        self.remarks: tuple[str, ...] = ()
         self.stopped = 0
 
 
 class FakeHost:
     def __init__(self, kind: str, stage: Stage, **asked: Any) -> None:
-        self.kind = kind
+        self.kind, self.remarks = kind, stage.remarks
         stage.asked = asked
 
 
@@ -160,10 +161,13 @@ def test_messages_and_refusals_of_the_system_are_lines(rtsep: CommandLine, stage
         RealTime(False, "normal priority", "operation not permitted", "limits"),
     )
     stage.at_poll = {3: lambda: "one\nline"}
+    stage.remarks = ("two devices drift",)
     lines = rtsep("live").out.splitlines()
-    assert lines[0].startswith("normal priority (operation not permitted): expect misses;")
-    assert "rtsep doctor" in lines[0]
+    assert lines[0] == "two devices drift"
+    assert lines[1].startswith("normal priority (operation not permitted): expect misses;")
+    assert "rtsep doctor" in lines[1]
     assert "one\\nline" in lines
+    assert len(set(lines)) == len(lines)
 
 
 def test_a_server_without_real_time_priority_is_told(rtsep: CommandLine, stage: Stage) -> None:
