@@ -122,12 +122,11 @@ def take_in(control: int, n: int, pointers: int, stride: int) -> None:
         _note(control, t, TRACE_EPOCH, n)
     for side in range(2):
         samples = floats(inputs[side], n * stride)
+        row = ring[side]
         for i in range(n):
             x = samples[i * stride]
             # Not a number compares false.
-            if not (np.abs(x) <= SAMPLE_LIMIT):
-                x = np.float32(0.0)
-            ring[side, (t + i) & last] = x
+            row[(t + i) & last] = x if np.abs(x) <= SAMPLE_LIMIT else np.float32(0.0)
     c[IN_TIME] = t + n
     store(header, WRITTEN_MIX, t + n)
     for slot in range(2):
@@ -155,6 +154,22 @@ def _late(control: int, slot: int, t: int, n: int) -> bool:
     return load(header, VALID_FROM) <= start and load(header, WRITTEN) < start + n
 
 
+@njit([void(types.float32[::1], int64, types.float32[::1], int64)], nogil=True, cache=True)
+def _copy(ring: Floats, start: int, out: Floats, n: int) -> None:
+    """Copy `n` samples from index `start` of a ring on; slices, which run on vectors."""
+    head = min(n, ring.size - start)
+    out[:head] = ring[start : start + head]
+    out[head:n] = ring[: n - head]
+
+
+@njit([void(types.float32[::1], int64, types.float32[::1])], nogil=True, cache=True)
+def _keep(ring: Floats, start: int, values: Floats) -> None:
+    """Write to a ring from index `start` on."""
+    head = min(values.size, ring.size - start)
+    ring[start : start + head] = values[:head]
+    ring[: values.size - head] = values[head:]
+
+
 @njit(
     [void(int64, int64, int64, int64, types.float32[::1])],
     nogil=True,
@@ -171,19 +186,14 @@ def _read(control: int, channel: int, t: int, n: int, out: Floats) -> None:
         column = words(c[slot + S_MAP], MAX_CHANNELS)[channel]
     at = t - c[DELAY]
     if column < 0:
-        for i in range(n):
-            out[i] = np.float32(0.0)
+        out[:n] = np.float32(0.0)
     elif c[KIND] == MIX:
-        gain = floats(header + 8 * SLOT_FALLBACK, MAX_CHANNELS)[column]
         last = c[MIX_LAST]
-        mix = float_rows(c[MIX_RING], 2, last + 1)
-        for i in range(n):
-            out[i] = gain * mix[column & 1, (at + i) & last]
+        _copy(float_rows(c[MIX_RING], 2, last + 1)[column & 1], at & last, out, n)
+        out[:n] *= floats(header + 8 * SLOT_FALLBACK, MAX_CHANNELS)[column]
     else:
         last = c[slot + S_LAST]
-        ring = float_rows(c[slot + S_RING], MAX_CHANNELS, last + 1)
-        for i in range(n):
-            out[i] = ring[column, (at + i) & last]
+        _copy(float_rows(c[slot + S_RING], MAX_CHANNELS, last + 1)[column], at & last, out, n)
 
 
 @njit([void(int64, int64, int64, int64, types.float32[::1])], nogil=True, cache=True)
@@ -234,31 +244,28 @@ def _complete(control: int, t: int, n: int, pointers: int, stride: int) -> None:
 
 @njit([void(int64, int64, int64, int64, int64)], nogil=True, cache=True)
 def _remember(control: int, t: int, n: int, pointers: int, stride: int) -> None:
-    """Keep the end of what went out, for the next fade."""
+    """Keep the end of every channel for the next fade, and the stems' sum to measure by."""
     c = words(control, CONTROL_WORDS)
     outputs = words(pointers, c[CHANNELS])
-    first = max(0, n - HISTORY_LENGTH)
-    for channel in range(c[CHANNELS]):
-        out = floats(outputs[channel], n * stride)
-        past = floats(c[HISTORY] + 4 * channel * HISTORY_LENGTH, HISTORY_LENGTH)
-        for i in range(first, n):
-            past[(t + i) & (HISTORY_LENGTH - 1)] = out[i * stride]
-
-
-@njit([void(int64, int64, int64, int64, int64)], nogil=True, cache=True)
-def _tap(control: int, t: int, n: int, pointers: int, stride: int) -> None:
-    """Keep the sum of all stems that went out, for whoever measures."""
-    c = words(control, CONTROL_WORDS)
+    scratch = floats(c[FADE_CURVE] + 4 * FADE, FADE)
+    total = float_rows(c[FADE_CURVE] + 8 * FADE, 2, FADE)
     last = c[TAP_LAST]
     tap = float_rows(c[TAP], 2, last + 1)
-    outputs = words(pointers, c[CHANNELS])
-    for side in range(2):
-        for i in range(n):
-            tap[side, (t + i) & last] = np.float32(0.0)
-    for channel in range(MONITOR_CHANNELS, c[CHANNELS]):
-        out = floats(outputs[channel], n * stride)
-        for i in range(n):
-            tap[channel & 1, (t + i) & last] += out[i * stride]
+    done = 0
+    while done < n:
+        count = min(n - done, FADE)
+        total[:] = np.float32(0.0)
+        for channel in range(c[CHANNELS]):
+            out = floats(outputs[channel], n * stride)
+            for i in range(count):
+                scratch[i] = out[(done + i) * stride]
+            past = floats(c[HISTORY] + 4 * channel * HISTORY_LENGTH, HISTORY_LENGTH)
+            _keep(past, (t + done) & (HISTORY_LENGTH - 1), scratch[:count])
+            if channel >= MONITOR_CHANNELS:
+                total[channel & 1] += scratch
+        for side in range(2):
+            _keep(tap[side], (t + done) & last, total[side, :count])
+        done += count
 
 
 @njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
@@ -334,8 +341,6 @@ def give_out(control: int, n: int, pointers: int, stride: int) -> None:
             header = load(control, SLOTS + c[SLOT] * SLOT_WORDS + S_HEADER)
             c[WHOLE] = c[DELAY] if load(header, NEUTRAL) != 0 else -1
     _remember(control, t, n, pointers, stride)
-    if c[TAP] != 0:
-        _tap(control, t, n, pointers, stride)
     c[OUT_TIME] = t + n
     playing = c[SLOT] if c[KIND] != SILENCE else -1
     store(control, SHOWN, (c[KIND] << 8) | (playing + 1))

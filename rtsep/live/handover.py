@@ -63,8 +63,8 @@ class Handover:
         self._tap = np.zeros((2, TAP_LENGTH), np.float32)
         self._histogram = np.zeros(HISTOGRAM_US + 1, np.int64)
         self._log = np.full((max(1, log_callbacks), 2), 0, np.int64)  # touches every page
-        # The curve, and room for a piece of sound behind it.
-        self._curve = np.zeros(2 * ho.FADE, np.float32)
+        # The curve, and room for a channel and for two sums behind it.
+        self._curve = np.zeros(4 * ho.FADE, np.float32)
         self._history = np.zeros((ho.MAX_CHANNELS, ho.HISTORY_LENGTH), np.float32)
         place = (np.arange(ho.FADE) + 1.0) / (ho.FADE + 1.0)
         self._curve[: ho.FADE] = 0.5 - 0.5 * np.cos(np.pi * place)
