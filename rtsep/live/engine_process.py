@@ -1,9 +1,10 @@
 """The host process's handle on an engine process."""
 
 import multiprocessing
+import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal, Protocol
@@ -47,11 +48,24 @@ class Task:
     mix: str
 
 
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Keep Ctrl-C, which the terminal sends to all, from processes that start meanwhile.
+
+    The host process gets it afterwards, and decides what it means.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> None:
     """Be the engine process; what that takes is imported there only."""
-    import signal
-
-    # The terminal sends Ctrl-C to all; the host process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from rtsep.live.worker import run
 
@@ -99,7 +113,8 @@ class EngineProcess:
         self._process = context.Process(
             target=_run, args=(task, self._semaphore, other), daemon=True, name="rtsep engine"
         )
-        self._process.start()
+        with _no_interrupt():
+            self._process.start()
         other.close()
 
     @property

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -304,31 +305,60 @@ def test_help_teaches(rtsep: CommandLine) -> None:
         assert part in text
 
 
-@pytest.mark.parametrize("arguments", [[], ["--status"]])
-def test_it_plays_for_real_and_ends_when_nobody_reads(tmp_path: Path, arguments: list[str]) -> None:
+@pytest.fixture
+def playing(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start ``rtsep live`` for real, as a shell would."""
     if not probes.ask(probes.JACK).get("server"):
         pytest.skip("no JACK server answers, so nothing can play; .ci/run starts one")
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rtsep", "live", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-    assert child.stderr is not None
-    try:
-        assert next(line for line in child.stdout if "playing" in line)
-        child.stdout.close()
-        # Lines are only written where something changes; a status comes by itself.
-        if not arguments:
-            child.terminate()
-        said = child.stderr.read()
-        assert child.wait() == 0
-    finally:
+    children = []
+
+    def start(*arguments: str) -> "subprocess.Popen[str]":
+        child = subprocess.Popen(
+            [sys.executable, "-m", "rtsep", "live", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
         child.kill()
-        child.wait()
-        child.stderr.close()
+        child.communicate()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--status"]])
+def test_it_plays_for_real_and_ends_when_nobody_reads(
+    playing: Callable[..., "subprocess.Popen[str]"], arguments: list[str]
+) -> None:
+    child = playing(*arguments)
+    assert child.stdout is not None
+    assert next(line for line in child.stdout if "playing" in line)
+    child.stdout.close()
+    # Lines are only written where something changes; a status comes by itself.
+    if not arguments:
+        child.terminate()
+    assert child.stderr is not None
+    said = child.stderr.read()
+    child.stdout = None
+    assert child.wait() == 0
+    assert said.splitlines()[-1].startswith("rtsep: played")
+    assert "Traceback" not in said
+
+
+def test_an_interrupt_from_the_terminal_is_clean_while_it_starts(
+    playing: Callable[..., "subprocess.Popen[str]"],
+) -> None:
+    child = playing()
+    assert child.stdout is not None
+    assert next(line for line in child.stdout if "starting" in line)
+    os.killpg(child.pid, signal.SIGINT)  # the terminal sends it to all
+    out, said = child.communicate()
+    assert child.returncode == 0
+    assert "stopped" in out
     assert said.splitlines()[-1].startswith("rtsep: played")
     assert "Traceback" not in said
