@@ -12,9 +12,9 @@ from typing import Any
 from numba import cfunc
 
 _DEFINITION = re.compile(r'^define [^@]*@"?([^"(]+)"?\(', re.MULTILINE)
-_CALL = re.compile(r'\b(?:call|invoke)\b[^\n]*?[@%]"?([^"( ]+)"?\(')
-_INDIRECT = re.compile(r"\b(?:call|invoke)\b[^@\n]*%[\w.]+\(")
-_RETURN = re.compile(r"^\s+ret (.*?)\s*$", re.MULTILINE)
+_CALL = re.compile(r'\b(?:call|invoke)\b[^@%\n]*@"?([^"( ]+)"?\(')
+_INDIRECT = re.compile(r"\b(?:call|invoke)\b[^@%\n]*%[^\s(]+\(")
+_RETURN = re.compile(r"^\s+ret (void|i32) ?(\S*)", re.MULTILINE)
 _WRAPPER = "cfunc."
 #: LLVM's own that become plain instructions, or a plain loop over memory.
 _HARMLESS = re.compile(r"llvm\.(?!.*(?:stacksave|eh\.|coro))")
@@ -58,8 +58,7 @@ def read_calls(code: str) -> Calls:
     # The wrapper turns exceptions of what it wraps into messages.  Without exceptions
     # nothing of that can run.
     start = wrappers[0].removeprefix(_WRAPPER)
-    returns = set(_RETURN.findall(bodies[start]))
-    raises = not returns <= {"i32 0"}
+    raises = _raises(bodies, start, set())
     foreign, waiting, seen = set(), [wrappers[0] if raises else start], set()
     while waiting:
         name = waiting.pop()
@@ -71,9 +70,41 @@ def read_calls(code: str) -> Calls:
         for called in _CALL.findall(bodies[name]):
             if called in bodies:
                 waiting.append(called)
-            elif not _HARMLESS.match(called) and not re.fullmatch(r"[\d.]+", called):
+            elif not _HARMLESS.match(called):
                 foreign.add(called)
     return Calls(frozenset(foreign), raises)
+
+
+def _raises(bodies: dict[str, str], name: str, asked: set[str]) -> bool:
+    """Whether a function may return another status than 0, which is success."""
+    if name not in bodies:
+        return True
+    if name in asked:  # in a circle of calls: the others decide
+        return False
+    asked.add(name)
+    body = bodies[name]
+    for kind, value in _RETURN.findall(body):
+        if kind != "void" and _may_fail(bodies, body, value, asked, set()):
+            return True
+    return False
+
+
+def _may_fail(
+    bodies: dict[str, str], body: str, value: str, asked: set[str], seen: set[str]
+) -> bool:
+    """Whether a value in a function's body may be another status than 0."""
+    if not value.startswith("%"):
+        return value != "0"
+    if value in seen:
+        return False
+    seen.add(value)
+    definition = re.search(rf"^\s+{re.escape(value)} = (.*)$", body, re.MULTILINE)
+    made = definition.group(1) if definition else ""
+    if made.startswith("phi i32 "):
+        choices = re.findall(r"\[ ([^,]+),", made)
+        return any(_may_fail(bodies, body, choice, asked, seen) for choice in choices)
+    called = re.match(r"(?:tail |musttail )?call [^@%]*i32 @\"?([^\"( ]+)\"?\(", made)
+    return called is None or _raises(bodies, called.group(1), asked)
 
 
 def _functions(code: str) -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""What happens in an audio callback: the mix goes in, stems come out, nothing waits.
+"""What happens in an audio callback: the mix goes in, stems come out.
 
 Two functions, for a host's C callback to call: `take_in` keeps a block of the mix and
 wakes the engine, `give_out` puts out the stems that are due.  Where they are not there,
-the mix of the same instant goes out whole, on the residual.
+the mix of the same instant goes out whole, on the residual.  Neither waits, but for the
+engine's half of a block where the host calls back too soon (see `_bear_with`).
 
 Start, stop, a miss, another engine, another latency: whenever what plays changes, what
 was heard is continued by odd reflection about its last sample, without a step in value
@@ -42,10 +43,10 @@ MIX_RING, MIX_LAST, MIX_HEADER = 0, 1, 2
 CHANNELS, WANT, LOCKSTEP_NS = 3, 5, 6
 TRACE, TRACE_LAST, LOG, LOG_LENGTH = 7, 8, 9, 10
 TAP, TAP_LAST, HISTOGRAM, HISTOGRAM_LENGTH = 11, 12, 13, 14
-FADE_CURVE = 15
+FADE_CURVE, SAMPLE_RATE = 15, 4
 # Written by the callback.
 OUT_TIME, CALLBACKS, MISSES, TRACED, LOGGED, OVERLOADS = 16, 17, 18, 19, 20, 21
-IN_TIME, XRUNS, HOST_LEVEL = 22, 23, 24
+IN_TIME, XRUNS, WAITS, POSTED_NS, POSTED_BEFORE_NS = 22, 23, 24, 25, 26
 # What plays: kind, slot, latency; how much of the fade to it is done; where it began.
 KIND, SLOT, DELAY, FADED, FADE_START, SHOWN = 28, 29, 30, 31, 32, 33
 # The latency at which all stems sum to the mix, -1 where they do not.
@@ -76,7 +77,7 @@ SLOT_HEADER_WORDS = SLOT_METERS + MAX_CHANNELS
 #: Kinds of an entry of the trace: frame, time in ns, kind, number.
 TRACE_MISS, TRACE_SWITCH, TRACE_EPOCH = 1, 2, 3
 TRACE_WORDS = 4
-_LOCKSTEP_STEP_NS = 20_000
+_PAUSE_NS = 20_000
 
 
 @njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
@@ -129,6 +130,7 @@ def take_in(control: int, n: int, pointers: int, stride: int) -> None:
             row[(t + i) & last] = x if np.abs(x) <= SAMPLE_LIMIT else np.float32(0.0)
     c[IN_TIME] = t + n
     store(header, WRITTEN_MIX, t + n)
+    c[POSTED_BEFORE_NS], c[POSTED_NS] = c[POSTED_NS], clock.now_ns()
     for slot in range(2):
         semaphore = load(control, SLOTS + slot * SLOT_WORDS + S_SEMAPHORE)
         if semaphore != 0:
@@ -156,18 +158,30 @@ def _late(control: int, slot: int, t: int, n: int) -> bool:
 
 @njit([void(types.float32[::1], int64, types.float32[::1], int64)], nogil=True, cache=True)
 def _copy(ring: Floats, start: int, out: Floats, n: int) -> None:
-    """Copy `n` samples from index `start` of a ring on; slices, which run on vectors."""
+    """Copy `n` samples from index `start` of a ring on.
+
+    Loops over slices run on vectors; assigning to slices would prepare for arrays that
+    overlap, which allocates, and for shapes that differ, which raises.
+    """
     head = min(n, ring.size - start)
-    out[:head] = ring[start : start + head]
-    out[head:n] = ring[: n - head]
+    early = ring[start : start + head]
+    for i in range(head):
+        out[i] = early[i]
+    late = out[head:n]
+    for i in range(n - head):
+        late[i] = ring[i]
 
 
 @njit([void(types.float32[::1], int64, types.float32[::1])], nogil=True, cache=True)
 def _keep(ring: Floats, start: int, values: Floats) -> None:
     """Write to a ring from index `start` on."""
     head = min(values.size, ring.size - start)
-    ring[start : start + head] = values[:head]
-    ring[: values.size - head] = values[head:]
+    early = ring[start : start + head]
+    for i in range(head):
+        early[i] = values[i]
+    late = values[head:]
+    for i in range(late.size):
+        ring[i] = late[i]
 
 
 @njit(
@@ -190,7 +204,9 @@ def _read(control: int, channel: int, t: int, n: int, out: Floats) -> None:
     elif c[KIND] == MIX:
         last = c[MIX_LAST]
         _copy(float_rows(c[MIX_RING], 2, last + 1)[column & 1], at & last, out, n)
-        out[:n] *= floats(header + 8 * SLOT_FALLBACK, MAX_CHANNELS)[column]
+        gain = floats(header + 8 * SLOT_FALLBACK, MAX_CHANNELS)[column]
+        for i in range(n):
+            out[i] *= gain
     else:
         last = c[slot + S_LAST]
         _copy(float_rows(c[slot + S_RING], MAX_CHANNELS, last + 1)[column], at & last, out, n)
@@ -262,10 +278,27 @@ def _remember(control: int, t: int, n: int, pointers: int, stride: int) -> None:
             past = floats(c[HISTORY] + 4 * channel * HISTORY_LENGTH, HISTORY_LENGTH)
             _keep(past, (t + done) & (HISTORY_LENGTH - 1), scratch[:count])
             if channel >= MONITOR_CHANNELS:
-                total[channel & 1] += scratch
+                side_total = total[channel & 1]
+                for i in range(count):
+                    side_total[i] += scratch[i]
         for side in range(2):
             _keep(tap[side], (t + done) & last, total[side, :count])
         done += count
+
+
+@njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
+def _bear_with(control: int, slot: int, t: int, n: int) -> None:
+    """Give the engine half a block's time since it got the block before this one.
+
+    It has had that, and more, unless the host calls back sooner than it should because
+    it makes up for a delay of its own.  To go on at once then would miss for nothing.
+    """
+    c = words(control, CONTROL_WORDS)
+    until = c[POSTED_BEFORE_NS] + n * 500_000_000 // max(1, c[SAMPLE_RATE])
+    if clock.now_ns() < until:
+        c[WAITS] += 1
+    while clock.now_ns() < until and _late(control, slot, t, n):
+        clock.pause(_PAUSE_NS)
 
 
 @njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
@@ -279,8 +312,10 @@ def _choose(control: int, t: int, n: int, wanted: int) -> None:
         if stated >= 0:
             waited = 0
             while waited < c[LOCKSTEP_NS] and _late(control, wanted, t, n):
-                clock.pause(_LOCKSTEP_STEP_NS)
-                waited += _LOCKSTEP_STEP_NS
+                clock.pause(_PAUSE_NS)
+                waited += _PAUSE_NS
+            if c[KIND] == STEMS and _late(control, wanted, t, n):
+                _bear_with(control, wanted, t, n)
             slot, latency = wanted, load(header, LATENCY)
             start = t - latency
             kind = STEMS if _has(control, slot, start, start + n) else MIX

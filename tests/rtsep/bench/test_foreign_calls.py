@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import cfunc, njit, types
+from numba.core.ccallback import CFunc
 
 from rtsep.bench.foreign_calls import foreign_calls, read_calls
 from rtsep.kernels import clock
@@ -81,3 +82,19 @@ def test_the_callbacks_that_measure_call_nothing_but_jack() -> None:
         calls = foreign_calls(callback)
         assert calls.foreign <= allowed
         assert not calls.raises
+
+
+@pytest.mark.parametrize("name", ["jack_callbacks", "portaudio_callbacks"])
+def test_the_audio_callbacks_neither_allocate_nor_raise(name: str) -> None:
+    module = pytest.importorskip(f"rtsep.kernels.{name}", exc_type=OSError)
+    callbacks = [each for each in vars(module).values() if isinstance(each, CFunc)]
+    assert len(callbacks) >= 3
+    # Computed: functions of the host's library, whose addresses stand in the host's table.
+    allowed = {"<computed>", "clock_gettime", "sem_post", "nanosleep"}
+    # Lets go of an array's memory where the array has any, which none has here: all are
+    # views of addresses.
+    allowed.add("NRT_MemInfo_call_dtor")
+    for callback in callbacks:
+        calls = foreign_calls(callback)
+        assert calls.foreign <= allowed, callback._pyfunc.__name__
+        assert not calls.raises, callback._pyfunc.__name__
