@@ -88,7 +88,7 @@ class Handover:
     def _load(self, word: int) -> int:
         return int(atomics.load(self.address, word))
 
-    def restart(self, block: int) -> None:
+    def restart(self, block: int, sample_rate: int) -> None:
         """Forget the mix so far; only while no host calls back."""
         header = self.mix["header"]
         self.mix["ring"].fill(0.0)
@@ -97,7 +97,7 @@ class Handover:
         c[ho.KIND], c[ho.WHOLE], c[ho.FADED] = ho.SILENCE, -1, ho.FADE
         self._history.fill(0.0)
         header[ho.WRITTEN_MIX] = header[ho.EPOCH_START] = c[ho.IN_TIME]
-        header[ho.BLOCK] = block
+        header[ho.BLOCK], c[ho.SAMPLE_RATE] = block, sample_rate
         atomics.store(self.mix.address("header"), ho.EPOCH, int(header[ho.EPOCH]) + 1)
 
     def add_channels(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -183,6 +183,11 @@ class Handover:
     def misses(self) -> int:
         """Callbacks whose stems were due and not there."""
         return int(self._control[ho.MISSES])
+
+    @property
+    def waits(self) -> int:
+        """Callbacks that came too soon and waited for the engine, for half a block at most."""
+        return int(self._control[ho.WAITS])
 
     @property
     def xruns(self) -> int:

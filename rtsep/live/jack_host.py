@@ -100,7 +100,7 @@ class JackHost:
         self._fill_table(handover)
         for side, port in enumerate(("mix_L", "mix_R")):
             self._inputs[side] = self._address(client.inports.register(port))
-        handover.restart(block)
+        handover.restart(block, rate)
         self._set_callbacks()
         client.activate()
         server_priority = self._library.jack_client_real_time_priority(self._handle())

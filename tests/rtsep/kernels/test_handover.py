@@ -21,7 +21,7 @@ class Rig:
         self.handover = Handover()
         self.handover.add_channels(CHANNELS)
         self.handover.open_channels()
-        self.handover.restart(block)
+        self.handover.restart(block, 48_000)
         self.slots: list[Segment] = []
         self.start = self.handover.frames
         self.stride = stride
