@@ -2,8 +2,8 @@
 
 Two functions, for a host's C callback to call: `take_in` keeps a block of the mix and
 wakes the engine, `give_out` puts out the stems that are due.  Where they are not there,
-the mix of the same instant goes out whole, on the residual.  Neither waits, but for the
-engine's half of a block where the host calls back too soon (see `_bear_with`).
+the mix of the same instant goes out whole, on the residual.  Neither waits, except for
+a block's time where the host is out of step (see `_bear_with`).
 
 Start, stop, a miss, another engine, another latency: whenever what plays changes, what
 was heard is continued by odd reflection about its last sample, without a step in value
@@ -288,15 +288,18 @@ def _remember(control: int, t: int, n: int, pointers: int, stride: int) -> None:
 
 @njit([void(int64, int64, int64, int64)], nogil=True, cache=True)
 def _bear_with(control: int, slot: int, t: int, n: int) -> None:
-    """Give the engine half a block's time since it got the block before this one.
+    """Where the host itself is out of step, give the engine most of a block's time.
 
-    It has had that, and more, unless the host calls back sooner than it should because
-    it makes up for a delay of its own.  To go on at once then would miss for nothing.
+    A machine that stood still for a while calls back late, and then too soon, to make up
+    for it; the engine has had no time for its block.  To go on at once would miss for
+    nothing.  A host in step is never kept waiting.
     """
     c = words(control, CONTROL_WORDS)
-    until = c[POSTED_BEFORE_NS] + n * 500_000_000 // max(1, c[SAMPLE_RATE])
-    if clock.now_ns() < until:
-        c[WAITS] += 1
+    block_ns = n * 1_000_000_000 // max(1, c[SAMPLE_RATE])
+    if abs(c[POSTED_NS] - c[POSTED_BEFORE_NS] - block_ns) < block_ns // 4:
+        return
+    c[WAITS] += 1
+    until = clock.now_ns() + block_ns * 3 // 4
     while clock.now_ns() < until and _late(control, slot, t, n):
         clock.pause(_PAUSE_NS)
 

@@ -186,7 +186,7 @@ class Handover:
 
     @property
     def waits(self) -> int:
-        """Callbacks that came too soon and waited for the engine, for half a block at most."""
+        """Callbacks out of step that waited for the engine, for less than a block each."""
         return int(self._control[ho.WAITS])
 
     @property
