@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rtsep.bench import signals
+from rtsep.bench.listener import Listener
 from rtsep.bench.processes import family
 from rtsep.bench.server import Server, dummy_server
 
@@ -47,6 +48,32 @@ def test_the_measured_delay_is_the_delay(server: Server, delay: int) -> None:
         probe.silence()
         assert probe.reported_latency(name, "other_R") == delay
         assert probe.reported_latency(name, "nothing") == -1
+
+
+def test_clicks_in_the_ports_are_found_where_they_were_played(server: Server) -> None:
+    from rtsep.bench.probe import Probe
+    from tests.rtsep.bench.delay_client import CHANNELS, delay_client
+
+    rate, delay, clicks = 48_000, 300, (40_000, 70_003)
+    clean = signals.smooth_signal(rate)
+    played = clean.copy()
+    played[0, list(clicks)] += 0.05
+    with (
+        delay_client(server.name, "delay", delay) as name,
+        Probe(server.name, CHANNELS, played, 4 * rate) as probe,
+    ):
+        probe.connect(name)
+        begin = probe.play(loop=True)
+        probe.wait(begin + 2 * rate)
+        frames = 2 * rate - delay
+        heard = Listener(played, begin, delay, [True] * 4)
+        heard.listen(begin + delay, probe.read(begin + delay, frames))
+        heard.finish()
+    assert heard.heard.latencies == {delay}
+    assert heard.heard.error <= signals.EXACT
+    found = {(click.port, round(click.frame - begin - delay, -1)) for click in heard.heard.clicks}
+    # Both stems take the left side with them, on every second port.
+    assert found == {(port, round(place, -1)) for port in (0, 2) for place in clicks}
 
 
 def test_the_server_is_gone_afterwards() -> None:
