@@ -181,11 +181,13 @@ def live(
 
 
 @app.command()
-def devices() -> None:
+def devices(
+    json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+) -> None:
     """List what there is to play through, and suggest a command."""
     from rtsep.cli.devices import show_devices
 
-    show_devices()
+    show_devices(json=json)
 
 
 @app.command()

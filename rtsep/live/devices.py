@@ -1,8 +1,8 @@
 """What there is to hear and play with, and how to choose among it by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rtsep.errors import AudioError
 
@@ -42,6 +42,31 @@ class Device:
 
     def __str__(self) -> str:
         return f"{self.index} {self.name}, {self.host_api}"
+
+
+def devices_of(
+    hosts: Sequence[Mapping[str, Any]], infos: Sequence[Mapping[str, Any]]
+) -> list[Device]:
+    """All devices, each at the place of its number.
+
+    Parameters
+    ----------
+    hosts, infos : sequence of mappings
+        What sounddevice's `query_hostapis` and `query_devices` give.
+    """
+    return [
+        Device(
+            number,
+            info["name"],
+            hosts[info["hostapi"]]["name"],
+            info["max_input_channels"],
+            info["max_output_channels"],
+            round(info["default_samplerate"]),
+            info["default_low_input_latency"],
+            info["default_low_output_latency"],
+        )
+        for number, info in enumerate(infos)
+    ]
 
 
 def find_device(devices: Sequence[Device], wanted: str | int, direction: Direction) -> Device:

@@ -131,7 +131,7 @@ class PortAudioHost:
         together = common_clock(source, sink)
         self._make_tables(handover, source, sink, together)
         self._handover = handover
-        handover.restart(self.block)
+        handover.restart(self.block, self.sample_rate)
         self._route(handover.channels[2:] + handover.channels[:2])
         try:
             self._open_streams(sd, source, sink, together)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rtsep.errors import SetupError
-from rtsep.live.devices import Device, Direction
+from rtsep.live.devices import Device, Direction, devices_of
 
 #: More channels of a device are opened only where the stems need them.
 MOST_WIDTH = 16
@@ -12,20 +12,7 @@ MOST_WIDTH = 16
 
 def list_devices(sd: Any) -> list[Device]:
     """All devices, each at the place of its number."""
-    hosts = [host["name"] for host in sd.query_hostapis()]
-    return [
-        Device(
-            number,
-            info["name"],
-            hosts[info["hostapi"]],
-            info["max_input_channels"],
-            info["max_output_channels"],
-            round(info["default_samplerate"]),
-            info["default_low_input_latency"],
-            info["default_low_output_latency"],
-        )
-        for number, info in enumerate(sd.query_devices())
-    ]
+    return devices_of(sd.query_hostapis(), sd.query_devices())
 
 
 def default_device(sd: Any, devices: Sequence[Device], direction: Direction) -> Device:

@@ -53,7 +53,7 @@ class TwoCards:
         self.handover = Handover()
         self.handover.add_channels(CHANNELS)
         self.handover.open_channels()
-        self.handover.restart(in_block)
+        self.handover.restart(in_block, 48_000)
         self.slot: Segment | None = None
         if latency is not None:
             self._attach(latency)
