@@ -74,6 +74,7 @@ class Live:
         self._ports_of: EngineProcess | None = None
         self._open = False
         self._opened_at = 0.0
+        self._refusal = ""
         self._stated = -1
         self._deaths: deque[float] = deque(maxlen=STRIKES)
         self._given_up = False
@@ -181,9 +182,13 @@ class Live:
         rate = self.host.sample_rate
         try:
             self.host.open(self.handover)
-        except RtsepError:
+        except RtsepError as error:
+            if self._refusal != str(error):  # it is tried again and again
+                self._refusal = str(error)
+                self._say(self._refusal)
             return
         self._open = True
+        self._refusal = ""
         self._stated = -1
         self._say("the audio server is back")
         if self._current is not None and self.host.sample_rate == rate:
