@@ -19,7 +19,8 @@ _LIMITS = (
     " > /etc/security/limits.d/audio.conf'; sudo usermod -aG audio $USER; log in again"
 )
 _CAP_IPC_LOCK = 14
-_MCL_CURRENT, _MCL_FUTURE = 1, 2
+# Pages are locked when they are first used: libraries map far more than ever is.
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ if sys.platform == "linux":
         limit = _raise_limit(resource.RLIMIT_MEMLOCK)
         unlimited = limit == resource.RLIM_INFINITY or _may_lock_everything()
         libc = ctypes.CDLL(None, use_errno=True)
-        flags = _MCL_CURRENT | (_MCL_FUTURE if unlimited else 0)
+        flags = _MCL_CURRENT | _MCL_ONFAULT | (_MCL_FUTURE if unlimited else 0)
         if libc.mlockall(flags) == 0:
             if unlimited:
                 return RealTime(True, "memory locked")

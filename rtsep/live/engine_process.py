@@ -1,6 +1,7 @@
 """The host process's handle on an engine process."""
 
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -66,11 +67,25 @@ def _no_interrupt() -> Iterator[None]:
 
 def _run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> None:
     """Be the engine process; what that takes is imported there only."""
+    # The terminal sends Ctrl-C to all; the host process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from rtsep.live.worker import run
-
+    debugging = bool(os.environ.get("RTSEP_TRACEBACK"))
+    if not debugging:
+        # Plug-ins print as they like; the terminal belongs to the host process.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
     with suppress(ConnectionError, EOFError):  # the host process has ended
-        run(task, semaphore, parent)
+        try:
+            from rtsep.live.worker import run
+
+            run(task, semaphore, parent)
+        except (ConnectionError, EOFError):
+            raise
+        except Exception as error:
+            if debugging:
+                raise
+            parent.send(("failed", f"a mistake in rtsep itself ({type(error).__name__}: {error})"))
 
 
 class EngineProcess:

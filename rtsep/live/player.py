@@ -22,7 +22,7 @@ from rtsep.live.shared import MIX_METER, meters
 from rtsep.live.status import Latency, State, Status, StemStatus
 from rtsep.note_events import NoteEvent
 from rtsep.presets import PRESETS
-from rtsep.realtime import RealTime
+from rtsep.realtime import RealTime, lock_memory
 
 WARM_S = 0.25
 """How long a new engine hears the mix before it takes over from another."""
@@ -94,6 +94,7 @@ class Live:
         """
         self.host.open(self.handover)
         self._open = True
+        lock_memory()  # of the callback; what an engine is granted, it tells itself
         self._next = self._launch(self.session)
 
     def wait(self, timeout_s: float = 60.0) -> None:
@@ -123,7 +124,13 @@ class Live:
         return EngineProcess(self.handover, slot, task, self._say)
 
     def poll(self) -> None:
-        """Look after everything; about twenty times a second."""
+        """Look after everything; about twenty times a second.
+
+        Raises
+        ------
+        SetupError
+            The first engine cannot be started, and no session file could change that.
+        """
         self._look_at_file()
         self._look_at_host()
         self._look_at_engines()
@@ -244,6 +251,8 @@ class Live:
         never_ran = self._current is None
         if self._given_up:
             return
+        if never_ran and self._file is None:
+            raise SetupError(why.rstrip("."))  # there is nothing to wait for
         if often or never_ran:
             self._given_up = True
             self._say(f"{why.rstrip('.')}; the mix plays on until the session changes.")
