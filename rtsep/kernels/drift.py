@@ -1,10 +1,6 @@
 """Two sound cards, two clocks: keeping what one plays in step with what the other hears.
 
-Each stream's callback feeds a `clock`: a delay-locked loop of second order that turns
-jittered callback times into a straight line of frames over time (F. Adriaensen, "Using a
-DLL to filter time", 2005).  Its gains begin as those of a growing least-squares fit and
-end at a bandwidth of `CLOCK_HZ`.  Where frames were lost, the line starts anew at the
-same slope.
+Each stream's callback feeds a clock, see `rtsep.kernels.timeline`.
 
 The output's callback compares both lines: how far the input has come at this instant,
 against how far it has read itself.  The ratio of the slopes, and a slow pull towards the
@@ -12,126 +8,35 @@ set point, give the speed at which `play` reads.  Too far from the set point, af
 device has stalled, it jumps there under the cross-fade of a miss.  Where the input ends,
 the sound is continued by odd reflection while it fades.
 
-Tables are words of 64 bits, int64 or float64; theirs are the constants below.
+The table of a link of two clocks has words of 64 bits, int64 or float64; they are the
+constants below.
 """
 
-from typing import Any
-
 import numpy as np
-from numba import boolean, carray, float64, int64, njit, void  # type: ignore[attr-defined, unused-ignore]
+from numba import boolean, int64, njit, void
 
 from rtsep.kernels import handover as ho
-from rtsep.kernels.atomics import add, as_pointer, float_rows, floats, load, store, words
+from rtsep.kernels import timeline as tl
+from rtsep.kernels.atomics import float_rows, floats, load, store, words
+from rtsep.kernels.timeline import doubles
 from rtsep.kernels.varispeed import HALF, PHASES, TAPS, varispeed
 
-CLOCK_HZ = 0.05
 PULL_S = 8.0
 """Time constant of the pull towards the set point, once it has been there for a while."""
-STALE_NS = 50_000_000
-"""Without a callback for so long, a stream stands still."""
-MOST_SPEED = 0.002
+MOST_SPEED = 2 * tl.MOST_DRIFT
 KEEP = 2 * ho.FADE + 8
 """Samples before the newest that are kept, to reflect."""
 
-# --- a clock: published, then private integers, then private floats -----------------
-VERSION, FRAMES, TIME_NS, SLOPE, STEADY, SEEN_NS = 0, 1, 2, 3, 4, 5
-TICKS, SINCE, STRAYS, RESTARTS, BASE_NS, RESTART_NS, HELD = 8, 9, 10, 11, 12, 13, 14
-TIME, PERIOD, NOMINAL = 16, 17, 18
-CLOCK_WORDS = 24
-_SLOPE_UNIT = 2.0**32
-_STRAY_TICKS = 16
-_FIRST_NS, _AGAIN_NS = 500_000_000, 100_000_000
-
-# --- a link of two clocks: set by the host, then written by the output's callback ----
+# --- set by the host --------------------------------------------------------------
 CONTROL, IN_CLOCK, OUT_CLOCK, FIFO, CAPACITY, FILTERS, FILTER, POINTERS, OUT, OUT_LENGTH = range(10)
-SET_POINT, MOST_SET_POINT, STEP, BOUND = 10, 11, 12, 13
+SET_POINT, MOST_SET_POINT, STEP, BOUND, STALE_NS = 10, 11, 12, 13, 14
+# --- written by the output's callback -----------------------------------------------
 FILL, DRY, EDGE, JUMPS, SHORTAGES, SHORT, OUT_FRAMES, LAST_N = 16, 17, 18, 19, 20, 21, 22, 23
 ROWS, JUMP_NS, IN_STEP, RAISED = 24, 25, 26, 27
 POSITION, SPEED, ERROR, SCORE = 32, 33, 34, 35
 LINK_WORDS = 40
 _PATIENCE_S = 10.0
 _MOST_SHORTAGES = 3.0
-
-
-@njit(nogil=True, forceinline=True)
-def _doubles(address: int, count: int) -> Any:
-    return carray(as_pointer(address), (count,), np.float64)  # type: ignore[call-arg, unused-ignore]
-
-
-@njit([void(int64, int64, float64, float64)], nogil=True, cache=True, error_model="numpy")
-def _bend(clock: int, advance: int, predicted: float, late: float) -> None:
-    """Move the line and turn it by what one callback shows."""
-    w, f = words(clock, CLOCK_WORDS), _doubles(clock, CLOCK_WORDS)
-    omega = min(0.5, 2e-9 * np.pi * CLOCK_HZ * advance * f[NOMINAL])
-    k = float(w[TICKS])
-    move, turn = np.sqrt(2.0) * omega, omega * omega
-    turn = max(turn, 6.0 / (k * (k + 1.0)))
-    if w[SINCE] == w[TICKS]:
-        move = max(move, 2.0 * (2.0 * k - 1.0) / (k * (k + 1.0)))
-    else:
-        move = max(move, 1.0 / w[SINCE])
-    f[TIME] = predicted + move * late
-    limit = MOST_SPEED * f[NOMINAL]
-    period = f[PERIOD] + turn * late / max(1, advance)
-    f[PERIOD] = min(f[NOMINAL] + limit, max(f[NOMINAL] - limit, period))
-
-
-@njit([void(int64, int64, int64, int64, boolean)], nogil=True, cache=True, error_model="numpy")
-def tick(clock: int, advance: int, frames: int, now_ns: int, lost: bool) -> None:
-    """Draw a stream's line of time through one more callback.
-
-    Of several callbacks that come at once, because the device's buffer holds them all,
-    the first one counts.
-
-    Parameters
-    ----------
-    clock : int
-        Address of its table.
-    advance : int
-        Frames since the callback before.
-    frames : int
-        Frames so far.
-    now_ns : int
-        When the callback began.
-    lost : bool
-        Whether the host says that frames were lost.
-    """
-    w, f = words(clock, CLOCK_WORDS), _doubles(clock, CLOCK_WORDS)
-    w[HELD] += advance
-    again = 4 * (now_ns - w[SEEN_NS]) < advance * f[NOMINAL]
-    store(clock, SEEN_NS, now_ns)
-    if w[TICKS] == 0:
-        w[BASE_NS] = w[RESTART_NS] = now_ns
-        w[TICKS] = w[SINCE] = 1
-        f[TIME], f[PERIOD] = 0.0, f[NOMINAL]
-    elif again and not lost:
-        return
-    else:
-        now = float(now_ns - w[BASE_NS])
-        block = advance * f[PERIOD]
-        predicted = f[TIME] + w[HELD] * f[PERIOD]
-        late = now - predicted
-        stray = w[SINCE] > 8 and abs(late) > 0.5 * block
-        w[STRAYS] = w[STRAYS] + 1 if stray else 0
-        w[TICKS] += 1
-        if lost or abs(late) > max(4.0 * block, 1e7) or w[STRAYS] > _STRAY_TICKS:
-            w[SINCE], w[STRAYS], w[RESTART_NS] = 1, 0, now_ns
-            w[RESTARTS] += 1
-            f[TIME] = now
-        else:
-            w[SINCE] += 1
-            if stray:
-                late = 0.5 * block if late > 0.0 else -0.5 * block
-            _bend(clock, w[HELD], predicted, late)
-    w[HELD] = 0
-    since = now_ns - w[RESTART_NS]
-    steady = since >= _AGAIN_NS and now_ns - w[BASE_NS] >= _FIRST_NS
-    add(clock, VERSION, 1)
-    store(clock, FRAMES, frames)
-    store(clock, TIME_NS, w[BASE_NS] + round(f[TIME]))
-    store(clock, SLOPE, round(f[PERIOD] * _SLOPE_UNIT))
-    store(clock, STEADY, int64(steady))
-    add(clock, VERSION, 1)
 
 
 @njit([void(int64, int64)], nogil=True, cache=True)
@@ -179,22 +84,24 @@ def _run_dry(link: int) -> None:
 @njit([void(int64, int64)], nogil=True, cache=True, error_model="numpy")
 def _follow(link: int, now_ns: int) -> None:
     """Find out how far the input is ahead, and how fast to read."""
-    w, f = words(link, LINK_WORDS), _doubles(link, LINK_WORDS)
+    w, f = words(link, LINK_WORDS), doubles(link, LINK_WORDS)
     control, source, sink = w[CONTROL], w[IN_CLOCK], w[OUT_CLOCK]
     c = words(control, ho.CONTROL_WORDS)
     w[IN_STEP] = 0
-    version = load(source, VERSION)
-    frames, time_ns = load(source, FRAMES), load(source, TIME_NS)
-    slope, steady, seen = load(source, SLOPE), load(source, STEADY), load(source, SEEN_NS)
+    version = load(source, tl.VERSION)
+    frames, time_ns = load(source, tl.FRAMES), load(source, tl.TIME_NS)
+    slope, steady, seen = load(source, tl.SLOPE), load(source, tl.STEADY), load(source, tl.SEEN_NS)
     # Half written: the other callback is at it right now, so the last speed will do.
-    if version & 1 or load(source, VERSION) != version:
+    if version & 1 or load(source, tl.VERSION) != version:
         return
-    if not steady or not load(sink, STEADY) or now_ns - seen > STALE_NS:
+    if not steady or not load(sink, tl.STEADY) or now_ns - seen > w[STALE_NS]:
         return
     w[IN_STEP] = 1
-    period = slope / _SLOPE_UNIT
-    since = (w[OUT_FRAMES] - w[LAST_N] - load(sink, FRAMES)) * load(sink, SLOPE) / _SLOPE_UNIT
-    heard = frames + (load(sink, TIME_NS) + since - time_ns) / period
+    period = slope / tl.SLOPE_UNIT
+    since = (
+        (w[OUT_FRAMES] - w[LAST_N] - load(sink, tl.FRAMES)) * load(sink, tl.SLOPE) / tl.SLOPE_UNIT
+    )
+    heard = frames + (load(sink, tl.TIME_NS) + since - time_ns) / period
     read = c[ho.OUT_TIME] - w[FILL] + f[POSITION]
     error = heard - read - w[SET_POINT]
     jump = int64(np.floor(error + 0.5))
@@ -215,8 +122,8 @@ def _follow(link: int, now_ns: int) -> None:
         store(link, JUMPS, w[JUMPS] + 1)
     f[ERROR] = error
     pull = min(PULL_S, max(0.5, 0.5e-9 * (now_ns - w[JUMP_NS])))
-    speed = load(sink, SLOPE) / slope + error * period / (1e9 * pull)
-    f[SPEED] = min(1.0 + 2 * MOST_SPEED, max(1.0 - 2 * MOST_SPEED, speed))
+    speed = load(sink, tl.SLOPE) / slope + error * period / (1e9 * pull)
+    f[SPEED] = min(1.0 + MOST_SPEED, max(1.0 - MOST_SPEED, speed))
 
 
 @njit([int64(int64)], nogil=True, cache=True)
@@ -235,7 +142,7 @@ def _least_delay(control: int) -> int:
 @njit([void(int64, int64)], nogil=True, cache=True, error_model="numpy")
 def _watch(link: int, count: int) -> None:
     """Look whether the mix of the next `count` frames has come, and note if it has not."""
-    w, f = words(link, LINK_WORDS), _doubles(link, LINK_WORDS)
+    w, f = words(link, LINK_WORDS), doubles(link, LINK_WORDS)
     control = w[CONTROL]
     c = words(control, ho.CONTROL_WORDS)
     delay = _least_delay(control)
@@ -279,7 +186,7 @@ def _die_away(link: int, count: int) -> None:
 @njit([void(int64, int64)], nogil=True, cache=True)
 def _make_room(link: int, count: int) -> None:
     """Move what is still needed to the front where `count` samples more do not fit."""
-    w, f = words(link, LINK_WORDS), _doubles(link, LINK_WORDS)
+    w, f = words(link, LINK_WORDS), doubles(link, LINK_WORDS)
     if w[FILL] + count <= w[CAPACITY]:
         return
     first = min(w[FILL] - KEEP, int64(f[POSITION]) - HALF)
@@ -307,7 +214,7 @@ def play(link: int, n: int, now_ns: int, lost: bool) -> None:
     lost : bool
         Whether the host says that frames were lost.
     """
-    w, f = words(link, LINK_WORDS), _doubles(link, LINK_WORDS)
+    w, f = words(link, LINK_WORDS), doubles(link, LINK_WORDS)
     control = w[CONTROL]
     c = words(control, ho.CONTROL_WORDS)
     channels = c[ho.CHANNELS]
@@ -315,11 +222,12 @@ def play(link: int, n: int, now_ns: int, lost: bool) -> None:
     while w[ROWS] < channels:
         rows[w[ROWS], :] = np.float32(0.0)
         w[ROWS] += 1
-    tick(w[OUT_CLOCK], w[LAST_N], w[OUT_FRAMES], now_ns, lost)
+    tl.tick(w[OUT_CLOCK], w[LAST_N], w[OUT_FRAMES], now_ns, lost)
     w[OUT_FRAMES] += n
     w[LAST_N] = n
     _follow(link, now_ns)
-    f[SCORE] -= f[SCORE] * n * _doubles(w[OUT_CLOCK], CLOCK_WORDS)[NOMINAL] / (1e9 * _PATIENCE_S)
+    nominal = doubles(w[OUT_CLOCK], tl.CLOCK_WORDS)[tl.NOMINAL]
+    f[SCORE] -= f[SCORE] * n * nominal / (1e9 * _PATIENCE_S)
     # One more than the filter reaches, for the rounding of the position.
     count = int64(f[POSITION] + f[SPEED] * (n - 1)) + HALF + 2 - w[FILL]
     if count > 0:

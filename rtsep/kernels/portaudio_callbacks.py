@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import cfunc, int64, njit, types, void
 
-from rtsep.kernels import atomics, clock, drift
+from rtsep.kernels import atomics, clock, drift, timeline
 from rtsep.kernels import handover as ho
 
 # C's unsigned long, which has 32 bits on Windows.
@@ -103,7 +103,7 @@ def on_input(heard, played, frames, times, flags, host):  # type: ignore[no-unty
     if n <= table[MOST_FRAMES]:
         _take(place, atomics.address_of(heard), n)
         now_at = atomics.load(table[CONTROL], ho.IN_TIME)
-        drift.tick(table[IN_CLOCK], n, now_at, started, (int64(flags) & _XRUN_FLAGS) != 0)
+        timeline.tick(table[IN_CLOCK], n, now_at, started, (int64(flags) & _XRUN_FLAGS) != 0)
     return np.int32(0)
 
 

@@ -7,10 +7,13 @@ import numpy as np
 from rtsep.kernels import atomics
 from rtsep.kernels import drift as dr
 from rtsep.kernels import handover as ho
+from rtsep.kernels import timeline as tl
 from rtsep.kernels.varispeed import HALF, TAPS, varispeed_filters
 
 LEAST_MARGIN_S = 0.002
-MOST_LATENCY_S = 0.2
+MOST_RAISE_S = 0.2
+STALE_S = 0.05
+"""Without a callback for so long, or for four blocks, a device stands still."""
 _REACH = HALF + 2
 """Samples that the resampler needs behind its position, with one for rounding."""
 
@@ -18,7 +21,7 @@ _REACH = HALF + 2
 class Drift:
     """Keeps the output of one device in step with the input of another.
 
-    The input's callback calls `rtsep.kernels.drift.tick` on `in_clock` after it has
+    The input's callback calls `rtsep.kernels.timeline.tick` on `in_clock` after it has
     taken its block in, the output's calls `rtsep.kernels.drift.play` on `address` and
     finds in `out` what to put out.
 
@@ -57,8 +60,8 @@ class Drift:
         self._filter = np.zeros(TAPS, np.float32)
         self._pointers = np.zeros(ho.MAX_CHANNELS, np.int64)
         self.out = np.zeros((ho.MAX_CHANNELS, most_frames), np.float32)
-        self._clocks = np.zeros((2, dr.CLOCK_WORDS), np.int64)
-        self._clocks.view(np.float64)[:, dr.NOMINAL] = 1e9 / sample_rate
+        self._clocks = np.zeros((2, tl.CLOCK_WORDS), np.int64)
+        self._clocks.view(np.float64)[:, tl.NOMINAL] = 1e9 / sample_rate
         self._link = np.zeros(dr.LINK_WORDS, np.int64)
         link = self._link
         self.in_clock = int(self._clocks[0].ctypes.data)
@@ -69,8 +72,9 @@ class Drift:
         link[dr.POINTERS] = self._pointers.ctypes.data
         link[dr.OUT], link[dr.OUT_LENGTH] = self.out.ctypes.data, most_frames
         link[dr.SET_POINT] = in_block + out_block + _REACH + margin
-        link[dr.MOST_SET_POINT] = ceil(MOST_LATENCY_S * sample_rate)
+        link[dr.MOST_SET_POINT] = link[dr.SET_POINT] + ceil(MOST_RAISE_S * sample_rate)
         link[dr.STEP], link[dr.BOUND] = max(in_block, out_block), margin
+        link[dr.STALE_NS] = round(1e9 * max(STALE_S, 4 * in_block / sample_rate))
         # Silent until both clocks are known.
         link[dr.FILL] = link[dr.EDGE] = dr.KEEP + TAPS
         link[dr.DRY], link[dr.LAST_N] = ho.FADE, out_block

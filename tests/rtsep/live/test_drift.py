@@ -77,6 +77,14 @@ def test_blocks_need_not_be_equal(in_block: int, out_block: int) -> None:
         assert last_delay(simulated) == pytest.approx(stated, abs=8)
 
 
+def test_even_the_longest_blocks_come_into_step() -> None:
+    with cards(in_block=8192, out_block=8192, latency=8192, mix=spiral) as simulated:
+        simulated.run(20)
+        assert simulated.drift.in_step
+        assert simulated.handover.misses == 0
+        assert np.hypot(*played(simulated)[:2, -8192:]).min() > 0.99 * HEIGHT
+
+
 def test_the_delay_is_the_stated_one_and_the_sound_unharmed() -> None:
     with cards(in_ppm=300, latency=LATENCY, mix=spiral) as simulated:
         simulated.run(12)

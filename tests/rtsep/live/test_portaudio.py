@@ -396,6 +396,7 @@ def child(server: Server, bundle: str, streams: str) -> Iterator[Child]:
         assert player.end() == 0
     finally:
         player.process.kill()
+        player.process.wait()
 
 
 @pytest.fixture

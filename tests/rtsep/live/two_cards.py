@@ -8,6 +8,7 @@ import numpy as np
 from rtsep.kernels import atomics
 from rtsep.kernels import drift as dr
 from rtsep.kernels import handover as ho
+from rtsep.kernels import timeline as tl
 from rtsep.live.drift import Drift
 from rtsep.live.handover import Handover
 from rtsep.live.shared import STEM_CAPACITY, Segment, fallback_gains, slot_segment
@@ -118,7 +119,7 @@ class TwoCards:
         places = np.array([row.ctypes.data for row in block], np.int64)
         ho.take_in(self.handover.address, n, places.ctypes.data, 1)
         self.in_frames += n
-        dr.tick(self.drift.in_clock, n, self.in_frames, now_ns, False)
+        tl.tick(self.drift.in_clock, n, self.in_frames, now_ns, False)
         if self.slot is not None:
             # The engine has done what came before this block.
             assert self.latency is not None
