@@ -18,8 +18,9 @@ from numba import boolean, int64, njit, void
 from rtsep.kernels import handover as ho
 from rtsep.kernels import timeline as tl
 from rtsep.kernels.atomics import float_rows, floats, load, store, words
+from rtsep.kernels.simd import LANES
 from rtsep.kernels.timeline import doubles
-from rtsep.kernels.varispeed import HALF, PHASES, TAPS, varispeed
+from rtsep.kernels.varispeed import HALF, PHASES, SCRATCH, TAPS, varispeed
 
 PULL_S = 8.0
 """Time constant of the pull towards the set point, once it has been there for a while."""
@@ -29,7 +30,7 @@ KEEP = 2 * ho.FADE + 8
 
 # --- set by the host --------------------------------------------------------------
 CONTROL, IN_CLOCK, OUT_CLOCK, FIFO, CAPACITY, FILTERS, FILTER, POINTERS, OUT, OUT_LENGTH = range(10)
-SET_POINT, MOST_SET_POINT, STEP, BOUND, STALE_NS = 10, 11, 12, 13, 14
+SET_POINT, MOST_SET_POINT, STEP, BOUND, STALE_NS, STARTS = 10, 11, 12, 13, 14, 15
 # --- written by the output's callback -----------------------------------------------
 FILL, DRY, EDGE, JUMPS, SHORTAGES, SHORT, OUT_FRAMES, LAST_N = 16, 17, 18, 19, 20, 21, 22, 23
 ROWS, JUMP_NS, IN_STEP, RAISED = 24, 25, 26, 27
@@ -232,7 +233,6 @@ def play(link: int, n: int, now_ns: int, lost: bool) -> None:
     count = int64(f[POSITION] + f[SPEED] * (n - 1)) + HALF + 2 - w[FILL]
     if count > 0:
         _make_room(link, count)
-        rows = float_rows(w[FIFO], channels, w[CAPACITY])
         if w[DRY] < 0:
             _watch(link, count)
         if w[DRY] < 0:
@@ -243,6 +243,16 @@ def play(link: int, n: int, now_ns: int, lost: bool) -> None:
         else:
             _die_away(link, count)
         w[FILL] += count
-    out = float_rows(w[OUT], channels, w[OUT_LENGTH])
-    filters, scratch = float_rows(w[FILTERS], PHASES + 1, TAPS), floats(w[FILTER], TAPS)
-    f[POSITION] = varispeed(rows, f[POSITION], f[SPEED], n, filters, scratch, out)
+    f[POSITION] = varispeed(
+        floats(w[FIFO], channels * w[CAPACITY]),
+        w[CAPACITY],
+        f[POSITION],
+        f[SPEED],
+        channels,
+        n,
+        floats(w[FILTERS], (PHASES + 1) * TAPS),
+        floats(w[FILTER], SCRATCH),
+        words(w[STARTS], LANES),
+        floats(w[OUT], channels * w[OUT_LENGTH]),
+        w[OUT_LENGTH],
+    )

@@ -8,7 +8,8 @@ from rtsep.kernels import atomics
 from rtsep.kernels import drift as dr
 from rtsep.kernels import handover as ho
 from rtsep.kernels import timeline as tl
-from rtsep.kernels.varispeed import HALF, TAPS, varispeed_filters
+from rtsep.kernels.simd import LANES
+from rtsep.kernels.varispeed import HALF, SCRATCH, TAPS, varispeed_filters
 
 LEAST_MARGIN_S = 0.002
 MOST_RAISE_S = 0.2
@@ -57,7 +58,8 @@ class Drift:
         capacity = dr.KEEP + TAPS + 2 * most_frames + 64
         self._fifo = np.zeros((ho.MAX_CHANNELS, capacity), np.float32)
         self._filters = varispeed_filters()
-        self._filter = np.zeros(TAPS, np.float32)
+        self._filter = np.zeros(SCRATCH, np.float32)
+        self._starts = np.zeros(LANES, np.int64)
         self._pointers = np.zeros(ho.MAX_CHANNELS, np.int64)
         self.out = np.zeros((ho.MAX_CHANNELS, most_frames), np.float32)
         self._clocks = np.zeros((2, tl.CLOCK_WORDS), np.int64)
@@ -69,6 +71,7 @@ class Drift:
         link[dr.IN_CLOCK], link[dr.OUT_CLOCK] = self.in_clock, self._clocks[1].ctypes.data
         link[dr.FIFO], link[dr.CAPACITY] = self._fifo.ctypes.data, capacity
         link[dr.FILTERS], link[dr.FILTER] = self._filters.ctypes.data, self._filter.ctypes.data
+        link[dr.STARTS] = self._starts.ctypes.data
         link[dr.POINTERS] = self._pointers.ctypes.data
         link[dr.OUT], link[dr.OUT_LENGTH] = self.out.ctypes.data, most_frames
         link[dr.SET_POINT] = in_block + out_block + _REACH + margin

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rtsep.kernels.varispeed import HALF, PHASES, TAPS, varispeed, varispeed_filters
+from rtsep.kernels.simd import LANES
+from rtsep.kernels.varispeed import HALF, PHASES, SCRATCH, TAPS, varispeed, varispeed_filters
 
 Floats = np.ndarray
 ROWS = varispeed_filters()
@@ -12,13 +13,17 @@ N = 1 << 14
 
 def play(x: Floats, speed: float, n: int = N, block: int = 128) -> Floats:
     """Read `x` [channels, m] from sample HALF on, block by block."""
-    out = np.zeros((x.shape[0], n), np.float32)
-    piece = np.zeros((x.shape[0], block), np.float32)
-    scratch = np.zeros(TAPS, np.float32)
+    channels = x.shape[0]
+    out = np.zeros((channels, n), np.float32)
+    piece = np.full((channels, block), np.nan, np.float32)
+    scratch, starts = np.zeros(SCRATCH, np.float32), np.zeros(LANES, np.int64)
     position = float(HALF)
     for start in range(0, n, block):
         count = min(block, n - start)
-        position = varispeed(x, position, speed, count, ROWS, scratch, piece)
+        position = varispeed(
+            *(x.ravel(), x.shape[1], position, speed, channels, count, ROWS.ravel()),
+            *(scratch, starts, piece.ravel(), block),
+        )
         out[:, start : start + count] = piece[:, :count]
     return out
 
