@@ -1,7 +1,12 @@
 """The table, and a soak, of the real rtsep live through a real JACK server."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +18,7 @@ from PIL import Image
 from rtsep.bench import latency, soak
 from rtsep.bench.histogram import draw_histogram
 from rtsep.bench.latency import Cell, Row, cells
+from rtsep.bench.processes import family
 from rtsep.bench.server import Server, dummy_server
 from rtsep.bench.signals import EXACT, Delays
 from rtsep.errors import SetupError
@@ -117,3 +123,36 @@ def test_a_soak_hears_every_sample_and_writes_what_it_found(server: Server, tmp_
     assert {path.name for path in paths} == {"summary.json", "trace.npz"}
     with Image.open(tmp_path / "histogram.png") as picture:
         assert picture.size[0] > 1_000
+
+
+@needs_jackd
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left in /proc")
+@pytest.mark.parametrize("seconds", [1.5, 4.0])
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, seconds: float) -> None:
+    command = [sys.executable, "-m", "rtsep", "bench", "latency", "--soak", "100000"]
+    paths = f"{Path(__file__).parents[3]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    environment = {**os.environ, "PYTHONPATH": paths, "JACK_DEFAULT_SERVER": "rtsep-no-such"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        time.sleep(seconds)
+        started = set(family(process.pid)) - {process.pid}
+        process.send_signal(signal.SIGINT)
+        said, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == b""
+    assert complaint.decode().count("\n") == 1, complaint
+    assert "interrupted" in complaint.decode()
+    assert list(tmp_path.iterdir()) == []
+    deadline = time.monotonic() + 5
+    while any(map(_runs, started)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_runs, started))
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there, and not only waits for its parent to notice its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
