@@ -249,6 +249,7 @@ class EngineProcess:
         if self._process.is_alive():
             self._process.kill()
             self._process.join(_END_S)
+        time.sleep(0.01)  # a callback that was at work when the slot was detached is not now
         if self._segment is not None:
             self._segment.close()
             self._segment = None

@@ -57,6 +57,7 @@ class JackHost:
         self.priority = ENGINE_PRIORITY
         self._client: Any = None
         self._ports: dict[str, Any] = {}
+        self._channels: tuple[str, ...] = ()
         self._connections: Connections | None = None
         self._remembered: set[tuple[str, str]] = set()
         self._looked_at = 0.0
@@ -108,8 +109,8 @@ class JackHost:
         self.priority = max(1, server_priority - 5) if server_priority > 5 else ENGINE_PRIORITY
         self._connections = Connections(client, self._patterns, self._remembered)
         self._connections.add(("mix_L",))
-        if handover.channels[2:]:
-            self.set_channels((*handover.channels[2:], *handover.channels[:2]))
+        if self._channels:
+            self.set_channels(self._channels)
 
     def _handle(self) -> ctypes.c_void_p:
         return ctypes.c_void_p(self._pointer)
@@ -151,23 +152,30 @@ class JackHost:
 
     def set_channels(self, channels: tuple[str, ...]) -> None:
         """See `AudioHost.set_channels`."""
+        self._channels = channels
         self._handover.add_channels(channels)
+        try:
+            new = self._change_ports(channels)
+        except _jack().JackError:  # the server goes away just now; it comes back with these
+            return
+        self._handover.open_channels()
+        if self._connections is not None:
+            self._connections.add(new)
+        self._looked_at = 0.0
+
+    def _change_ports(self, channels: tuple[str, ...]) -> list[str]:
+        """Unregister and register; the new ones' names."""
         numbers = {name: number for number, name in enumerate(self._handover.channels)}
         outputs = self._outputs.ctypes.data
         for name in [name for name in self._ports if name not in channels]:
             atomics.store(outputs, numbers[name], 0)
             time.sleep(2.5 * self.block / self.sample_rate)  # no callback uses it any more
             self._ports.pop(name).unregister()
-        new: list[str] = []
-        for name in channels:
-            if name not in self._ports:
-                self._ports[name] = self._client.outports.register(name)
-                new.append(name)
-                atomics.store(outputs, numbers[name], self._address(self._ports[name]))
-        self._handover.open_channels()
-        if self._connections is not None:
-            self._connections.add(new)
-        self._looked_at = 0.0
+        new = [name for name in channels if name not in self._ports]
+        for name in new:
+            self._ports[name] = self._client.outports.register(name)
+            atomics.store(outputs, numbers[name], self._address(self._ports[name]))
+        return new
 
     def alive(self) -> bool:
         """See `AudioHost.alive`."""

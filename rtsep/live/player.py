@@ -10,18 +10,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-import numpy as np
-
 from rtsep.errors import RtsepError, SetupError
 from rtsep.kernels import handover as ho
 from rtsep.live.engine_process import EngineProcess, Task
 from rtsep.live.handover import Handover, TraceEntry
 from rtsep.live.hosts import AudioHost
+from rtsep.live.report import Reporter, stated_latency
 from rtsep.live.session import Session, SessionFile, same_structure
-from rtsep.live.shared import MIX_METER, meters
-from rtsep.live.status import Latency, State, Status, StemStatus
+from rtsep.live.status import State, Status
 from rtsep.note_events import NoteEvent
-from rtsep.presets import PRESETS
 from rtsep.realtime import RealTime, lock_memory
 
 WARM_S = 0.25
@@ -30,7 +27,6 @@ REOPEN_EVERY_S = 0.5
 FADE_OUT_S = 0.1
 STRIKES, STRIKES_S = 3, 30.0
 """An engine that ends so often in so short a time is not started again."""
-QUIET_DB = -120.0
 
 
 class Live:
@@ -78,11 +74,9 @@ class Live:
         self._stated = -1
         self._deaths: deque[float] = deque(maxlen=STRIKES)
         self._given_up = False
-        self._ended = np.zeros(3, np.int64)  # misses, bad samples, notes of engines past
+        self._report = Reporter(host, self.handover)
         self._notes: list[NoteEvent] = []
         self._note_ons = 0
-        self._busy = (0, time.monotonic(), 0)
-        self._last_miss: tuple[int, float | None] = (0, None)
 
     def start(self) -> None:
         """Open the host and start the engine; it plays once `poll` has seen it ready.
@@ -108,8 +102,6 @@ class Live:
         deadline = time.monotonic() + timeout_s
         while self.handover.source != "stems":
             self.poll()
-            if self._given_up:
-                raise SetupError(self._message.rstrip("."))
             if time.monotonic() > deadline:
                 raise SetupError(f"no stems after {timeout_s:g} s", "an engine that keeps up")
             time.sleep(0.02)
@@ -123,18 +115,22 @@ class Live:
         task = Task(session, self.host.sample_rate, self.host.priority, self.handover.mix.name)
         return EngineProcess(self.handover, slot, task, self._say)
 
+    def _engines(self) -> list[EngineProcess]:
+        """The one that plays, then the one that is to follow."""
+        return [engine for engine in (self._current, self._next) if engine is not None]
+
     def poll(self) -> None:
         """Look after everything; about twenty times a second.
 
         Raises
         ------
         SetupError
-            The first engine cannot be started, and no session file could change that.
+            The first engine, or the first one for another sample rate, cannot be started.
         """
         self._look_at_file()
         self._look_at_host()
         self._look_at_engines()
-        self._look_at_misses()
+        self._report.look()
 
     def _look_at_file(self) -> None:
         if self._file is None:
@@ -158,9 +154,8 @@ class Live:
             if self._open:
                 self._next = self._launch(session)
             return
-        for engine in (self._current, self._next):
-            if engine is not None:
-                engine.apply(session)
+        for engine in self._engines():
+            engine.apply(session)
 
     def _drop_next(self) -> None:
         if self._next is not None:
@@ -170,7 +165,7 @@ class Live:
     def _retire(self, engine: EngineProcess) -> None:
         """Close an engine whose slot the callback does not show; keep its counts."""
         self._collect_notes(engine)
-        self._ended += [engine.header(ho.ENGINE_MISSES), engine.header(ho.BAD_SAMPLES), 0]
+        self._report.forget(engine)
         engine.close()
 
     def _look_at_host(self) -> None:
@@ -208,10 +203,9 @@ class Live:
         self._next = self._launch(self.session)
 
     def _look_at_engines(self) -> None:
-        for engine in (self._current, self._next):
-            if engine is not None:
-                engine.poll()
-                self._collect_notes(engine)
+        for engine in self._engines():
+            engine.poll()
+            self._collect_notes(engine)
         if self._next is not None:
             if self._open:
                 self._show_ports(self._next)
@@ -221,7 +215,7 @@ class Live:
                 self._switch(self._next)
         current = self._current
         if current is not None and current.state == "ended" and self._next is None:
-            self._current_died(current)
+            self._strike(current.failure)
         if current is not None and current.latency >= 0 and current.latency != self._stated:
             self._stated = current.latency
             self.host.latency_changed()
@@ -236,11 +230,7 @@ class Live:
             self._say(f"{engine.failure.rstrip('.')}; what played before goes on.")
             self._retire(engine)
             return
-        why = engine.failure
         self._retire(engine)
-        self._strike(why)
-
-    def _current_died(self, engine: EngineProcess) -> None:
         self._strike(engine.failure)
 
     def _strike(self, why: str) -> None:
@@ -248,12 +238,11 @@ class Live:
         now = time.monotonic()
         self._deaths.append(now)
         often = len(self._deaths) == STRIKES and now - self._deaths[0] < STRIKES_S
-        never_ran = self._current is None
         if self._given_up:
             return
-        if never_ran and self._file is None:
-            raise SetupError(why.rstrip("."))  # there is nothing to wait for
-        if often or never_ran:
+        if self._current is None:
+            raise SetupError(why.rstrip("."))  # nothing has played yet
+        if often:
             self._given_up = True
             self._say(f"{why.rstrip('.')}; the mix plays on until the session changes.")
             return
@@ -287,11 +276,6 @@ class Live:
         self.host.set_channels(engine.channels)
         self._retire(old)
 
-    def _look_at_misses(self) -> None:
-        misses = self.handover.misses
-        if misses != self._last_miss[0]:
-            self._last_miss = misses, time.time()
-
     def _collect_notes(self, engine: EngineProcess) -> None:
         events = engine.take_notes()
         if engine is not self._current:
@@ -321,8 +305,7 @@ class Live:
     @property
     def latency_samples(self) -> int:
         """Stated added latency; 0 before there is one."""
-        stated = self._current.latency if self._current is not None else 0
-        return max(0, stated) + self.host.extra_latency_samples
+        return stated_latency(self.host, self._current)
 
     @property
     def state(self) -> State:
@@ -331,66 +314,18 @@ class Live:
             return "waiting for server" if self._opened_at else "stopped"
         if self.handover.source == "stems":
             return "playing"
-        return "starting" if self._current is None and not self._given_up else "bypassed"
+        return "starting" if self._current is None else "bypassed"
 
     def status(self) -> Status:
         """Everything that a player wants to know; once a second."""
-        current, rate = self._current, self.host.sample_rate
-        segment = current.segment if current is not None else None
-        levels = np.zeros((ho.MAX_CHANNELS, 2), np.float32)
-        if segment is not None and self._open:
-            levels = meters(segment).copy()
-        stems = current.stems if current is not None else ()
-        names = [*stems, "monitor"] if stems else ["monitor"]
-        rows = [_level(name, levels[2 * i : 2 * i + 2]) for i, name in enumerate(names)]
-        median, tail, longest = self.handover.callback_us()
-        latency = self.latency_samples
-        measured = None
-        if self.state == "playing" and self.host.extra_latency_samples == 0:
-            measured = self.handover.measured_latency(latency)
-        counted = self._ended.copy()
-        for engine in (self._current, self._next):
-            if engine is not None:
-                counted += [engine.header(ho.ENGINE_MISSES), engine.header(ho.BAD_SAMPLES), 0]
-        return Status(
-            time=time.time(),
-            state=self.state,
-            host=self.host.kind,
-            sample_rate=rate,
-            block=self.handover.block,
-            preset=self.session.preset,
-            model=self.session.model or PRESETS[self.session.preset].bundle,
-            frames=self.handover.frames,
-            latency=Latency(latency, 1000.0 * latency / rate if rate else 0.0, measured),
-            load=self._load(),
-            load_max=current.take_worst_share() if current is not None else 0.0,
-            callbacks=self.handover.callbacks,
-            misses=self.handover.misses,
-            xruns=self.handover.xruns,
+        return self._report.status(
+            self.state,
+            self.session,
+            self._engines(),
             restarts=self.restarts,
-            callback_us_p50=median,
-            callback_us_p999=tail,
-            callback_us_max=longest,
-            engine_misses=int(counted[0]),
-            bad_samples=int(counted[1]),
-            stems=rows[:-1],
-            monitor=rows[-1],
-            mix=_level("mix", levels[MIX_METER : MIX_METER + 2]),
             notes=self._note_ons,
-            last_miss=self._last_miss[1],
             message=self._message,
         )
-
-    def _load(self) -> float:
-        """The engine's busy share since the last call."""
-        pid, now, busy = self.engine_pid, time.monotonic(), 0
-        if self._current is not None:
-            busy = self._current.header(ho.BUSY_NS)
-        before, since, last_pid = self._busy
-        self._busy = busy, now, pid
-        if pid != last_pid or now <= since:
-            return 0.0
-        return (busy - before) / 1e9 / (now - since)
 
     def stop(self) -> None:
         """Fade out, close the host, end the engines and let go of the memory."""
@@ -403,18 +338,7 @@ class Live:
         self._open = False
         self._opened_at = 0.0
         self.host.close()
-        for engine in (self._next, self._current):
-            if engine is not None:
-                self._retire(engine)
+        for engine in self._engines():
+            self._retire(engine)
         self._next = self._current = None
         self.handover.close()
-
-
-def _level(name: str, rows: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> StemStatus:
-    """A stereo pair's meters in dB."""
-
-    def decibels(power: float) -> float | None:
-        db = 10.0 * np.log10(max(power, 1e-30))
-        return round(float(db), 1) if db > QUIET_DB else None
-
-    return StemStatus(name, decibels(float(rows[:, 0].max()) ** 2), decibels(rows[:, 1].mean()))
