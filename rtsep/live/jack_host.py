@@ -138,6 +138,8 @@ class JackHost:
             (cb.RANGE, self._range),
         ):
             table[word] = array.ctypes.data
+        # A channel may be opened while a callback is half done.
+        self._out_places.fill(self._nowhere.ctypes.data)
 
     def _set_callbacks(self) -> None:
         table = ctypes.c_void_p(self._table.ctypes.data)
