@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from rtsep.bench import signals
 from rtsep.bench.listener import Listener
 from rtsep.bench.processes import family
-from rtsep.bench.server import Server, dummy_server
+from rtsep.bench.server import Server, dummy_server, running_server
+from rtsep.errors import SetupError
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is not installed"),
@@ -74,6 +76,35 @@ def test_clicks_in_the_ports_are_found_where_they_were_played(server: Server) ->
     found = {(click.port, round(click.frame - begin - delay, -1)) for click in heard.heard.clicks}
     # Both stems take the left side with them, on every second port.
     assert found == {(port, round(place, -1)) for port in (0, 2) for place in clicks}
+
+
+def test_a_server_that_runs_is_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", server.name)
+    there = running_server()
+    assert there is not None
+    assert (there.name, there.sample_rate, there.block) == (server.name, 48_000, server.block)
+    assert not there.ours
+    assert there.environment["JACK_DEFAULT_SERVER"] == server.name
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", "rtsep-no-such")
+    assert running_server() is None
+
+
+def test_without_jackd_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SetupError, match="jackd is missing"), dummy_server(48_000, 128):
+        pass
+
+
+def test_a_server_that_cannot_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("jackd", "jack_wait"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\necho no sound today\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(SetupError, match="no sound today"), dummy_server(48_000, 128):
+        pass
 
 
 def test_the_server_is_gone_afterwards() -> None:
