@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsep.bench.soak import Soak, Spread, Trace
+from rtsep.bench.results import Soak, Spread, Trace
 from rtsep.errors import SetupError
 from rtsep.output_file import replacing
 

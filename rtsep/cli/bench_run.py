@@ -14,8 +14,9 @@ from rtsep.bench.listener import Heard
 from rtsep.bench.loads import check_loads
 from rtsep.bench.loopback import measure_loopback
 from rtsep.bench.published import PUBLISHED
+from rtsep.bench.results import Soak, Spread, Trace, write_results
 from rtsep.bench.server import Server, dummy_server, running_server
-from rtsep.bench.soak import Soak, Spread, Trace, run_soak, write_results
+from rtsep.bench.soak import run_soak
 from rtsep.cli.console import complain, one_line, stderr, stdout
 from rtsep.errors import RtsepError, SetupError
 from rtsep.output_folder import OutputFolder, refuse_existing

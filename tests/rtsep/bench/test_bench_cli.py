@@ -11,8 +11,8 @@ import pytest
 from rtsep.bench import loopback
 from rtsep.bench.latency import Cell, Row
 from rtsep.bench.listener import Heard
+from rtsep.bench.results import Soak, Spread, Trace
 from rtsep.bench.server import Server
-from rtsep.bench.soak import Soak, Spread, Trace
 from rtsep.cli import bench_run
 from rtsep.errors import SetupError
 from rtsep.live.status import Latency, Status, StemStatus

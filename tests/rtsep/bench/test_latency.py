@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rtsep.bench import latency, soak
+from rtsep.bench import latency
 from rtsep.bench.histogram import draw_histogram
 from rtsep.bench.latency import Cell, Row, cells
 from rtsep.bench.processes import family
+from rtsep.bench.results import Soak, write_results
 from rtsep.bench.server import Server, dummy_server
 from rtsep.bench.signals import EXACT, Delays
+from rtsep.bench.soak import run_soak
 from rtsep.errors import SetupError
 
 needs_jackd = pytest.mark.skipif(shutil.which("jackd") is None, reason="jackd is not installed")
@@ -101,7 +103,7 @@ def test_a_preset_that_does_not_play_says_why(server: Server) -> None:
 @needs_jackd
 def test_a_soak_hears_every_sample_and_writes_what_it_found(server: Server, tmp_path: Path) -> None:
     done = []
-    came, trace = soak.run_soak(
+    came, trace = run_soak(
         server, "live", 1_500, ["python", "gc"], lambda callbacks, heard: done.append(callbacks)
     )
     assert came.proved, came
@@ -113,10 +115,10 @@ def test_a_soak_hears_every_sample_and_writes_what_it_found(server: Server, tmp_
     assert (trace.spent_ns > 0).all()
     if came.realtime:
         assert (came.minor_faults, came.major_faults) == (0, 0)
-    paths = soak.write_results(came, trace, tmp_path)
+    paths = write_results(came, trace, tmp_path)
     draw_histogram(tmp_path / "histogram.png", came, trace)
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert msgspec.convert(summary, soak.Soak) == came
+    assert msgspec.convert(summary, Soak) == came
     with np.load(tmp_path / "trace.npz") as raw:
         np.testing.assert_array_equal(raw["callback_spent_ns"], trace.spent_ns)
         assert raw["event_frame"].shape == raw["event_kind"].shape
