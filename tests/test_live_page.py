@@ -21,7 +21,8 @@ def stated(preset_name: str, block: int) -> int:
     preset = PRESETS[preset_name]
     latency = separator_latency(load_bundle(preset.bundle).manifest, preset, 48_000)
     assert latency is not None
-    return added_latency(latency - step_gain(block, preset.hop, preset.synthesis), block)
+    latency -= step_gain(block, preset.hop, preset.synthesis)
+    return added_latency(latency, block, preset.hop, 48_000)
 
 
 def test_the_latency_table_is_what_the_arithmetic_gives() -> None:

@@ -2,7 +2,7 @@
 
 A step in value or in slope is a pulse in the second difference.  Each block's largest
 second difference is held against what is usual in the blocks around it, and against
-what a cross-fade over `rtsep.kernels.handover.FADE` samples makes by itself.  With a
+what a cross-fade over `rtsep.kernels.tables.FADE` samples makes by itself.  With a
 smooth signal of even loudness, what stands out by a factor of `FACTOR` is a click.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from rtsep.kernels.handover import FADE
+from rtsep.kernels.tables import FADE
 
 Floats = NDArray[np.float32]
 

@@ -16,6 +16,7 @@ import numpy as np
 from numba import boolean, int64, njit, void
 
 from rtsep.kernels import handover as ho
+from rtsep.kernels import tables
 from rtsep.kernels import timeline as tl
 from rtsep.kernels.atomics import float_rows, floats, load, store, words
 from rtsep.kernels.simd import LANES
@@ -25,7 +26,7 @@ from rtsep.kernels.varispeed import HALF, PHASES, SCRATCH, TAPS, varispeed
 PULL_S = 8.0
 """Time constant of the pull towards the set point, once it has been there for a while."""
 MOST_SPEED = 2 * tl.MOST_DRIFT
-KEEP = 2 * ho.FADE + 8
+KEEP = 2 * tables.FADE + 8
 """Samples before the newest that are kept, to reflect."""
 
 # --- set by the host --------------------------------------------------------------
@@ -43,11 +44,11 @@ _MOST_SHORTAGES = 3.0
 @njit([void(int64, int64)], nogil=True, cache=True)
 def _jump(control: int, frames: int) -> None:
     """Go on at another out time, under the cross-fade of a miss."""
-    c = words(control, ho.CONTROL_WORDS)
-    length = ho.HISTORY_LENGTH
+    c = words(control, tables.CONTROL_WORDS)
+    length = tables.HISTORY_LENGTH
     turn = frames % length
-    for channel in range(c[ho.CHANNELS]):
-        past = floats(c[ho.HISTORY] + 4 * channel * length, length)
+    for channel in range(c[tables.CHANNELS]):
+        past = floats(c[tables.HISTORY] + 4 * channel * length, length)
         # What was heard keeps its place before the next sample: rotate by reversals.
         for start, stop in ((0, length), (0, turn), (turn, length)):
             low, high = start, stop - 1
@@ -55,19 +56,19 @@ def _jump(control: int, frames: int) -> None:
                 past[low], past[high] = past[high], past[low]
                 low += 1
                 high -= 1
-    c[ho.OUT_TIME] += frames
-    if c[ho.KIND] != ho.SILENCE:
-        c[ho.FADE_START], c[ho.FADED], c[ho.WHOLE] = c[ho.OUT_TIME], 0, -1
+    c[tables.OUT_TIME] += frames
+    if c[tables.KIND] != tables.SILENCE:
+        c[tables.FADE_START], c[tables.FADED], c[tables.WHOLE] = c[tables.OUT_TIME], 0, -1
 
 
 @njit([void(int64, int64)], nogil=True, cache=True)
 def _resume(link: int, frames: int) -> None:
     """Go on at another out time, from silence."""
     w = words(link, LINK_WORDS)
-    c = words(w[CONTROL], ho.CONTROL_WORDS)
-    past = floats(c[ho.HISTORY], c[ho.CHANNELS] * ho.HISTORY_LENGTH)
+    c = words(w[CONTROL], tables.CONTROL_WORDS)
+    past = floats(c[tables.HISTORY], c[tables.CHANNELS] * tables.HISTORY_LENGTH)
     past[:] = np.float32(0.0)
-    c[ho.OUT_TIME] += frames
+    c[tables.OUT_TIME] += frames
     w[DRY] = -1
 
 
@@ -76,10 +77,10 @@ def _run_dry(link: int) -> None:
     """Begin to fade out: the mix is not there that should go out now."""
     w = words(link, LINK_WORDS)
     control = w[CONTROL]
-    c = words(control, ho.CONTROL_WORDS)
+    c = words(control, tables.CONTROL_WORDS)
     w[DRY], w[EDGE] = 0, w[FILL] - 1
-    c[ho.KIND], c[ho.FADED], c[ho.WHOLE] = ho.SILENCE, ho.FADE, -1
-    store(control, ho.SHOWN, 0)
+    c[tables.KIND], c[tables.FADED], c[tables.WHOLE] = tables.SILENCE, tables.FADE, -1
+    store(control, tables.SHOWN, 0)
 
 
 @njit([void(int64, int64)], nogil=True, cache=True, error_model="numpy")
@@ -87,7 +88,7 @@ def _follow(link: int, now_ns: int) -> None:
     """Find out how far the input is ahead, and how fast to read."""
     w, f = words(link, LINK_WORDS), doubles(link, LINK_WORDS)
     control, source, sink = w[CONTROL], w[IN_CLOCK], w[OUT_CLOCK]
-    c = words(control, ho.CONTROL_WORDS)
+    c = words(control, tables.CONTROL_WORDS)
     w[IN_STEP] = 0
     version = load(source, tl.VERSION)
     frames, time_ns = load(source, tl.FRAMES), load(source, tl.TIME_NS)
@@ -103,13 +104,13 @@ def _follow(link: int, now_ns: int) -> None:
         (w[OUT_FRAMES] - w[LAST_N] - load(sink, tl.FRAMES)) * load(sink, tl.SLOPE) / tl.SLOPE_UNIT
     )
     heard = frames + (load(sink, tl.TIME_NS) + since - time_ns) / period
-    read = c[ho.OUT_TIME] - w[FILL] + f[POSITION]
+    read = c[tables.OUT_TIME] - w[FILL] + f[POSITION]
     error = heard - read - w[SET_POINT]
     jump = int64(np.floor(error + 0.5))
-    if w[DRY] >= ho.FADE:
+    if w[DRY] >= tables.FADE:
         # Only once the mix is there that is due then.
-        wanted = c[ho.OUT_TIME] + jump + w[LAST_N] + 3
-        back = wanted <= load(c[ho.MIX_HEADER], ho.WRITTEN_MIX)
+        wanted = c[tables.OUT_TIME] + jump + w[LAST_N] + 3
+        back = wanted <= load(c[tables.MIX_HEADER], tables.WRITTEN_MIX)
     else:
         back = w[DRY] < 0 and (w[RAISED] != 0 or abs(error) > w[BOUND])
     if back:
@@ -130,13 +131,13 @@ def _follow(link: int, now_ns: int) -> None:
 @njit([int64(int64)], nogil=True, cache=True)
 def _least_delay(control: int) -> int:
     """How late the mix is put out by what plays or will play next."""
-    c = words(control, ho.CONTROL_WORDS)
-    delay: int = c[ho.DELAY] if c[ho.KIND] != ho.SILENCE else ho.NEVER
-    wanted = load(control, ho.WANT)
+    c = words(control, tables.CONTROL_WORDS)
+    delay: int = c[tables.DELAY] if c[tables.KIND] != tables.SILENCE else tables.NEVER
+    wanted = load(control, tables.WANT)
     if wanted >= 0:
-        header = load(control, ho.SLOTS + wanted * ho.SLOT_WORDS + ho.S_HEADER)
-        if header != 0 and load(header, ho.LATENCY) >= 0:
-            delay = min(delay, load(header, ho.LATENCY))
+        header = load(control, tables.SLOTS + wanted * tables.SLOT_WORDS + tables.S_HEADER)
+        if header != 0 and load(header, tables.LATENCY) >= 0:
+            delay = min(delay, load(header, tables.LATENCY))
     return delay
 
 
@@ -145,10 +146,10 @@ def _watch(link: int, count: int) -> None:
     """Look whether the mix of the next `count` frames has come, and note if it has not."""
     w, f = words(link, LINK_WORDS), doubles(link, LINK_WORDS)
     control = w[CONTROL]
-    c = words(control, ho.CONTROL_WORDS)
+    c = words(control, tables.CONTROL_WORDS)
     delay = _least_delay(control)
-    missing = c[ho.OUT_TIME] + count - load(c[ho.MIX_HEADER], ho.WRITTEN_MIX)
-    if delay == ho.NEVER or missing <= 0:
+    missing = c[tables.OUT_TIME] + count - load(c[tables.MIX_HEADER], tables.WRITTEN_MIX)
+    if delay == tables.NEVER or missing <= 0:
         w[SHORT] = 0
         return
     if w[SHORT] == 0:
@@ -169,15 +170,15 @@ def _watch(link: int, count: int) -> None:
 def _die_away(link: int, count: int) -> None:
     """Continue what was heard last by odd reflection while it fades, then silence."""
     w = words(link, LINK_WORDS)
-    c = words(w[CONTROL], ho.CONTROL_WORDS)
-    curve = floats(c[ho.FADE_CURVE], ho.FADE)
-    rows = float_rows(w[FIFO], c[ho.CHANNELS], w[CAPACITY])
+    c = words(w[CONTROL], tables.CONTROL_WORDS)
+    curve = floats(c[tables.FADE_CURVE], tables.FADE)
+    rows = float_rows(w[FIFO], c[tables.CHANNELS], w[CAPACITY])
     edge = w[EDGE]
     for channel in range(rows.shape[0]):
         for i in range(count):
             at = w[DRY] + i
             value = np.float32(0.0)
-            if at < ho.FADE:
+            if at < tables.FADE:
                 echo = np.float32(2.0) * rows[channel, edge] - rows[channel, edge - 1 - at]
                 value = (np.float32(1.0) - curve[at]) * echo
             rows[channel, w[FILL] + i] = value
@@ -217,8 +218,8 @@ def play(link: int, n: int, now_ns: int, lost: bool) -> None:
     """
     w, f = words(link, LINK_WORDS), doubles(link, LINK_WORDS)
     control = w[CONTROL]
-    c = words(control, ho.CONTROL_WORDS)
-    channels = c[ho.CHANNELS]
+    c = words(control, tables.CONTROL_WORDS)
+    channels = c[tables.CHANNELS]
     rows = float_rows(w[FIFO], channels, w[CAPACITY])
     while w[ROWS] < channels:
         rows[w[ROWS], :] = np.float32(0.0)
@@ -236,7 +237,7 @@ def play(link: int, n: int, now_ns: int, lost: bool) -> None:
         if w[DRY] < 0:
             _watch(link, count)
         if w[DRY] < 0:
-            pointers = words(w[POINTERS], ho.MAX_CHANNELS)
+            pointers = words(w[POINTERS], tables.MAX_CHANNELS)
             for channel in range(channels):
                 pointers[channel] = w[FIFO] + 4 * (channel * w[CAPACITY] + w[FILL])
             ho.give_out(control, count, w[POINTERS], 1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import cfunc, int64, types
 
-from rtsep.kernels import atomics, clock, foreign
+from rtsep.kernels import atomics, clock, foreign, tables
 from rtsep.kernels import handover as ho
 
 _COMPILED: dict[str, Any] = {"nopython": True, "cache": True}
@@ -28,12 +28,12 @@ def on_process(frames, host):  # type: ignore[no-untyped-def]
     n: Any = int64(frames)
     table = atomics.words(atomics.address_of(host), TABLE_WORDS)
     control, get = table[CONTROL], table[GET_BUFFER]
-    channels = atomics.load(control, ho.CHANNELS)
+    channels = atomics.load(control, tables.CHANNELS)
     inputs, places = atomics.words(table[INPUTS], 2), atomics.words(table[IN_PLACES], 2)
     for side in range(2):
         places[side] = foreign.pointer_of(get, inputs[side], n)
     ho.take_in(control, n, table[IN_PLACES], 1)
-    targets = atomics.words(table[OUT_PLACES], ho.MAX_CHANNELS)
+    targets = atomics.words(table[OUT_PLACES], tables.MAX_CHANNELS)
     for channel in range(channels):
         port = atomics.load(table[OUTPUTS], channel)
         targets[channel] = foreign.pointer_of(get, port, n) if port != 0 else table[NOWHERE]
@@ -47,13 +47,13 @@ def on_latency(mode, host):  # type: ignore[no-untyped-def]
     """State the latency of one direction: that of the other side, and ours."""
     table = atomics.words(atomics.address_of(host), TABLE_WORDS)
     control = table[CONTROL]
-    wanted = atomics.load(control, ho.WANT)
+    wanted = atomics.load(control, tables.WANT)
     ours: Any = int64(0)
     if wanted >= 0:
-        header = atomics.load(control, ho.SLOTS + wanted * ho.SLOT_WORDS + ho.S_HEADER)
+        header = atomics.load(control, tables.SLOTS + wanted * tables.SLOT_WORDS + tables.S_HEADER)
         if header != 0:
-            ours = max(ours, atomics.load(header, ho.LATENCY))
-    count = atomics.load(control, ho.CHANNELS)
+            ours = max(ours, atomics.load(header, tables.LATENCY))
+    count = atomics.load(control, tables.CHANNELS)
     sources, targets = table[INPUTS], table[OUTPUTS]
     source_count: Any = int64(2)
     target_count: Any = count
@@ -84,7 +84,7 @@ def on_latency(mode, host):  # type: ignore[no-untyped-def]
 def on_xrun(host):  # type: ignore[no-untyped-def]
     """Count."""
     table = atomics.words(atomics.address_of(host), TABLE_WORDS)
-    atomics.add(table[CONTROL], ho.XRUNS, 1)
+    atomics.add(table[CONTROL], tables.XRUNS, 1)
     return np.int32(0)
 
 
@@ -93,7 +93,7 @@ def on_freewheel(starting, host):  # type: ignore[no-untyped-def]
     """Wait for the engine while the server runs as fast as it can."""
     table = atomics.words(atomics.address_of(host), TABLE_WORDS)
     limit: Any = int64(_LOCKSTEP_NS) if starting != 0 else int64(0)
-    atomics.store(table[CONTROL], ho.LOCKSTEP_NS, limit)
+    atomics.store(table[CONTROL], tables.LOCKSTEP_NS, limit)
 
 
 @cfunc(types.void(types.int32, types.voidptr, types.voidptr), **_COMPILED)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import cfunc, int64, njit, types, void
 
-from rtsep.kernels import atomics, clock, drift, timeline
+from rtsep.kernels import atomics, clock, drift, tables, timeline
 from rtsep.kernels import handover as ho
 
 # C's unsigned long, which has 32 bits on Windows.
@@ -53,8 +53,8 @@ def _emit(host: int, buffer: int, n: int, rows: int, length: int) -> None:
     table = atomics.words(host, TABLE_WORDS)
     width = table[OUT_WIDTH]
     out = atomics.floats(buffer, n * width)
-    route = atomics.words(atomics.load(host, ROUTE), ho.MAX_CHANNELS)
-    channels = atomics.load(table[CONTROL], ho.CHANNELS)
+    route = atomics.words(atomics.load(host, ROUTE), tables.MAX_CHANNELS)
+    channels = atomics.load(table[CONTROL], tables.CHANNELS)
     source = atomics.float_rows(rows, channels, length)
     for channel in range(channels):
         target = route[channel]
@@ -67,7 +67,7 @@ def _emit(host: int, buffer: int, n: int, rows: int, length: int) -> None:
 @njit([void(int64, int64)], nogil=True, cache=True)
 def _note_xrun(host: int, flags: int) -> None:
     if flags & _XRUN_FLAGS:
-        atomics.add(atomics.load(host, CONTROL), ho.XRUNS, 1)
+        atomics.add(atomics.load(host, CONTROL), tables.XRUNS, 1)
 
 
 @cfunc(_CALLBACK, **_COMPILED)
@@ -83,8 +83,8 @@ def on_duplex(heard, played, frames, times, flags, host):  # type: ignore[no-unt
     if n <= table[MOST_FRAMES]:
         _take(place, atomics.address_of(heard), n)
         rows = table[ROWS]
-        targets = atomics.words(table[OUT_PLACES], ho.MAX_CHANNELS)
-        for channel in range(ho.MAX_CHANNELS):
+        targets = atomics.words(table[OUT_PLACES], tables.MAX_CHANNELS)
+        for channel in range(tables.MAX_CHANNELS):
             targets[channel] = rows + 4 * channel * table[MOST_FRAMES]
         ho.give_out(control, n, table[OUT_PLACES], 1)
         _emit(place, atomics.address_of(played), n, rows, table[MOST_FRAMES])
@@ -102,7 +102,7 @@ def on_input(heard, played, frames, times, flags, host):  # type: ignore[no-unty
     _note_xrun(place, int64(flags))
     if n <= table[MOST_FRAMES]:
         _take(place, atomics.address_of(heard), n)
-        now_at = atomics.load(table[CONTROL], ho.IN_TIME)
+        now_at = atomics.load(table[CONTROL], tables.IN_TIME)
         timeline.tick(table[IN_CLOCK], n, now_at, started, (int64(flags) & _XRUN_FLAGS) != 0)
     return np.int32(0)
 

@@ -4,9 +4,8 @@ from math import ceil
 
 import numpy as np
 
-from rtsep.kernels import atomics
+from rtsep.kernels import atomics, tables
 from rtsep.kernels import drift as dr
-from rtsep.kernels import handover as ho
 from rtsep.kernels import timeline as tl
 from rtsep.kernels.simd import LANES
 from rtsep.kernels.varispeed import HALF, SCRATCH, TAPS, varispeed_filters
@@ -56,12 +55,12 @@ class Drift:
         self._in_block = in_block
         margin = max(in_block, out_block, ceil(LEAST_MARGIN_S * sample_rate))
         capacity = dr.KEEP + TAPS + 2 * most_frames + 64
-        self._fifo = np.zeros((ho.MAX_CHANNELS, capacity), np.float32)
+        self._fifo = np.zeros((tables.MAX_CHANNELS, capacity), np.float32)
         self._filters = varispeed_filters()
         self._filter = np.zeros(SCRATCH, np.float32)
         self._starts = np.zeros(LANES, np.int64)
-        self._pointers = np.zeros(ho.MAX_CHANNELS, np.int64)
-        self.out = np.zeros((ho.MAX_CHANNELS, most_frames), np.float32)
+        self._pointers = np.zeros(tables.MAX_CHANNELS, np.int64)
+        self.out = np.zeros((tables.MAX_CHANNELS, most_frames), np.float32)
         self._clocks = np.zeros((2, tl.CLOCK_WORDS), np.int64)
         self._clocks.view(np.float64)[:, tl.NOMINAL] = 1e9 / sample_rate
         self._link = np.zeros(dr.LINK_WORDS, np.int64)
@@ -80,7 +79,7 @@ class Drift:
         link[dr.STALE_NS] = round(1e9 * max(STALE_S, 4 * in_block / sample_rate))
         # Silent until both clocks are known.
         link[dr.FILL] = link[dr.EDGE] = dr.KEEP + TAPS
-        link[dr.DRY], link[dr.LAST_N] = ho.FADE, out_block
+        link[dr.DRY], link[dr.LAST_N] = tables.FADE, out_block
         floats = link.view(np.float64)
         floats[dr.POSITION], floats[dr.SPEED] = dr.KEEP + TAPS - HALF, 1.0
         self.address = int(link.ctypes.data)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal, Protocol
 
-from rtsep.kernels import atomics
-from rtsep.kernels import handover as ho
+from rtsep.kernels import atomics, tables
 from rtsep.live.handover import Handover
 from rtsep.live.session import Session
 from rtsep.live.shared import NOTE_CAPACITY, Segment, slot_segment
@@ -179,7 +178,7 @@ class EngineProcess:
 
     def _stalled(self) -> bool:
         """Whether the mix goes on and the engine has not for `STALL_S`."""
-        now, frames, heard = time.monotonic(), self._handover.frames, self.header(ho.HEARD)
+        now, frames, heard = time.monotonic(), self._handover.frames, self.header(tables.HEARD)
         if heard != self._heard or frames == self._frames:
             self._heard, self._heard_at = heard, now
         self._frames = frames
@@ -200,14 +199,19 @@ class EngineProcess:
         if self.state != "running" or self._segment is None:
             return False
         words = self._segment.address("header")
-        if atomics.load(words, ho.READY_EPOCH) != int(self._handover.mix["header"][ho.EPOCH]):
+        if atomics.load(words, tables.READY_EPOCH) != int(
+            self._handover.mix["header"][tables.EPOCH]
+        ):
             return False
-        return atomics.load(words, ho.HEARD) - atomics.load(words, ho.VALID_FROM) >= warm_frames
+        return (
+            atomics.load(words, tables.HEARD) - atomics.load(words, tables.VALID_FROM)
+            >= warm_frames
+        )
 
     @property
     def latency(self) -> int:
         """Stated added latency in samples; -1 before the engine has said it."""
-        return -1 if self._segment is None else self.header(ho.LATENCY)
+        return -1 if self._segment is None else self.header(tables.LATENCY)
 
     @property
     def segment(self) -> Segment | None:
@@ -219,14 +223,14 @@ class EngineProcess:
         if self._segment is None:
             return 0.0
         header = self._segment["header"]
-        worst, header[ho.WORST_PPM] = int(header[ho.WORST_PPM]), 0
+        worst, header[tables.WORST_PPM] = int(header[tables.WORST_PPM]), 0
         return worst / 1e6
 
     def take_notes(self) -> list[NoteEvent]:
         """Notes decided since the last call, on the host's clock."""
         if self._segment is None:
             return []
-        count = atomics.load(self._segment.address("header"), ho.NOTES)
+        count = atomics.load(self._segment.address("header"), tables.NOTES)
         first = max(self._notes_read, count - NOTE_CAPACITY)
         self._notes_read = count
         rows, stems = self._segment["notes"], self.stems

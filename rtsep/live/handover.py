@@ -4,14 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtsep.kernels import atomics
-from rtsep.kernels import handover as ho
+from rtsep.kernels import atomics, tables
 from rtsep.live.shared import MIX_CAPACITY, STEM_CAPACITY, Segment, mix_segment
 
 TRACE_LENGTH = 1 << 12
 TAP_LENGTH = 1 << 14
 HISTOGRAM_US = 2048
-_KINDS = {ho.TRACE_MISS: "miss", ho.TRACE_SWITCH: "switch", ho.TRACE_EPOCH: "block"}
+_KINDS = {tables.TRACE_MISS: "miss", tables.TRACE_SWITCH: "switch", tables.TRACE_EPOCH: "block"}
 MONITOR = ("monitor_L", "monitor_R")
 SOURCES = ("silence", "mix", "stems")
 
@@ -58,28 +57,28 @@ class Handover:
     def __init__(self, *, log_callbacks: int = 0) -> None:
         self.mix = mix_segment()
         self.channels: tuple[str, ...] = MONITOR
-        self._control = np.zeros(ho.CONTROL_WORDS, np.int64)
-        self._trace = np.zeros((TRACE_LENGTH, ho.TRACE_WORDS), np.int64)
+        self._control = np.zeros(tables.CONTROL_WORDS, np.int64)
+        self._trace = np.zeros((TRACE_LENGTH, tables.TRACE_WORDS), np.int64)
         self._tap = np.zeros((2, TAP_LENGTH), np.float32)
         self._histogram = np.zeros(HISTOGRAM_US + 1, np.int64)
         self._log = np.full((max(1, log_callbacks), 2), 0, np.int64)  # touches every page
         # The curve, and room for a channel and for two sums behind it.
-        self._curve = np.zeros(4 * ho.FADE, np.float32)
-        self._history = np.zeros((ho.MAX_CHANNELS, ho.HISTORY_LENGTH), np.float32)
-        place = (np.arange(ho.FADE) + 1.0) / (ho.FADE + 1.0)
-        self._curve[: ho.FADE] = 0.5 - 0.5 * np.cos(np.pi * place)
-        self._maps = np.full((2, ho.MAX_CHANNELS), -1, np.int64)
+        self._curve = np.zeros(4 * tables.FADE, np.float32)
+        self._history = np.zeros((tables.MAX_CHANNELS, tables.HISTORY_LENGTH), np.float32)
+        place = (np.arange(tables.FADE) + 1.0) / (tables.FADE + 1.0)
+        self._curve[: tables.FADE] = 0.5 - 0.5 * np.cos(np.pi * place)
+        self._maps = np.full((2, tables.MAX_CHANNELS), -1, np.int64)
         self._slots: list[tuple[Segment, tuple[str, ...]] | None] = [None, None]
         c = self._control
-        c[ho.MIX_RING], c[ho.MIX_LAST] = self.mix.address("ring"), MIX_CAPACITY - 1
-        c[ho.MIX_HEADER] = self.mix.address("header")
-        c[ho.TRACE], c[ho.TRACE_LAST] = self._trace.ctypes.data, TRACE_LENGTH - 1
-        c[ho.TAP], c[ho.TAP_LAST] = self._tap.ctypes.data, TAP_LENGTH - 1
-        c[ho.HISTOGRAM], c[ho.HISTOGRAM_LENGTH] = self._histogram.ctypes.data, HISTOGRAM_US
-        c[ho.LOG], c[ho.LOG_LENGTH] = self._log.ctypes.data, log_callbacks
-        c[ho.FADE_CURVE], c[ho.FADED] = self._curve.ctypes.data, ho.FADE
-        c[ho.HISTORY] = self._history.ctypes.data
-        c[ho.WANT] = c[ho.WHOLE] = -1
+        c[tables.MIX_RING], c[tables.MIX_LAST] = self.mix.address("ring"), MIX_CAPACITY - 1
+        c[tables.MIX_HEADER] = self.mix.address("header")
+        c[tables.TRACE], c[tables.TRACE_LAST] = self._trace.ctypes.data, TRACE_LENGTH - 1
+        c[tables.TAP], c[tables.TAP_LAST] = self._tap.ctypes.data, TAP_LENGTH - 1
+        c[tables.HISTOGRAM], c[tables.HISTOGRAM_LENGTH] = self._histogram.ctypes.data, HISTOGRAM_US
+        c[tables.LOG], c[tables.LOG_LENGTH] = self._log.ctypes.data, log_callbacks
+        c[tables.FADE_CURVE], c[tables.FADED] = self._curve.ctypes.data, tables.FADE
+        c[tables.HISTORY] = self._history.ctypes.data
+        c[tables.WANT] = c[tables.WHOLE] = -1
         self.address = int(c.ctypes.data)
 
     def _store(self, word: int, value: int) -> None:
@@ -93,12 +92,12 @@ class Handover:
         header = self.mix["header"]
         self.mix["ring"].fill(0.0)
         c = self._control
-        c[ho.IN_TIME] = c[ho.OUT_TIME] = max(c[ho.IN_TIME], c[ho.OUT_TIME])
-        c[ho.KIND], c[ho.WHOLE], c[ho.FADED] = ho.SILENCE, -1, ho.FADE
+        c[tables.IN_TIME] = c[tables.OUT_TIME] = max(c[tables.IN_TIME], c[tables.OUT_TIME])
+        c[tables.KIND], c[tables.WHOLE], c[tables.FADED] = tables.SILENCE, -1, tables.FADE
         self._history.fill(0.0)
-        header[ho.WRITTEN_MIX] = header[ho.EPOCH_START] = c[ho.IN_TIME]
-        header[ho.BLOCK], c[ho.SAMPLE_RATE] = block, sample_rate
-        atomics.store(self.mix.address("header"), ho.EPOCH, int(header[ho.EPOCH]) + 1)
+        header[tables.WRITTEN_MIX] = header[tables.EPOCH_START] = c[tables.IN_TIME]
+        header[tables.BLOCK], c[tables.SAMPLE_RATE] = block, sample_rate
+        atomics.store(self.mix.address("header"), tables.EPOCH, int(header[tables.EPOCH]) + 1)
 
     def add_channels(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Give channels to names that have none, and say which are new.
@@ -114,10 +113,10 @@ class Handover:
 
     def open_channels(self) -> None:
         """Let the callback fill all channels, whose places the host has prepared."""
-        self._store(ho.CHANNELS, len(self.channels))
+        self._store(tables.CHANNELS, len(self.channels))
 
     def _map(self, slot: int, columns: tuple[str, ...]) -> None:
-        table = np.full(ho.MAX_CHANNELS, -1, np.int64)
+        table = np.full(tables.MAX_CHANNELS, -1, np.int64)
         for channel, name in enumerate(self.channels):
             if name in columns:
                 table[channel] = columns.index(name)
@@ -129,70 +128,73 @@ class Handover:
         """Feed an engine process from now on, and let `want` choose its stems."""
         self._slots[slot] = segment, channels
         self._map(slot, channels)
-        base = ho.SLOTS + slot * ho.SLOT_WORDS
+        base = tables.SLOTS + slot * tables.SLOT_WORDS
         c = self._control
-        c[base + ho.S_RING], c[base + ho.S_LAST] = segment.address("ring"), STEM_CAPACITY - 1
-        c[base + ho.S_MAP] = self._maps[slot].ctypes.data
-        self._store(base + ho.S_HEADER, segment.address("header"))
-        self._store(base + ho.S_SEMAPHORE, semaphore)
+        c[base + tables.S_RING], c[base + tables.S_LAST] = (
+            segment.address("ring"),
+            STEM_CAPACITY - 1,
+        )
+        c[base + tables.S_MAP] = self._maps[slot].ctypes.data
+        self._store(base + tables.S_HEADER, segment.address("header"))
+        self._store(base + tables.S_SEMAPHORE, semaphore)
 
     def detach(self, slot: int) -> None:
         """Stop feeding a slot that `shown` no longer names."""
-        base = ho.SLOTS + slot * ho.SLOT_WORDS
-        self._store(base + ho.S_SEMAPHORE, 0)
-        self._store(base + ho.S_HEADER, 0)
+        base = tables.SLOTS + slot * tables.SLOT_WORDS
+        self._store(base + tables.S_SEMAPHORE, 0)
+        self._store(base + tables.S_HEADER, 0)
         self._slots[slot] = None
 
     def silence_semaphore(self, slot: int) -> None:
         """Stop waking a slot's engine, which has ended; its header may still be read."""
-        self._store(ho.SLOTS + slot * ho.SLOT_WORDS + ho.S_SEMAPHORE, 0)
+        self._store(tables.SLOTS + slot * tables.SLOT_WORDS + tables.S_SEMAPHORE, 0)
 
     def want(self, slot: int | None) -> None:
         """Choose the slot whose stems go out, None for silence, from the next block on."""
-        self._store(ho.WANT, -1 if slot is None else slot)
+        self._store(tables.WANT, -1 if slot is None else slot)
 
     def set_lockstep(self, limit_s: float) -> None:
         """Let the callback wait for the engine, up to `limit_s`: for faster than real time."""
-        self._store(ho.LOCKSTEP_NS, int(limit_s * 1e9))
+        self._store(tables.LOCKSTEP_NS, int(limit_s * 1e9))
 
     @property
     def source(self) -> str:
         """What goes out: "silence", "mix" or "stems"."""
-        return SOURCES[self._load(ho.SHOWN) >> 8]
+        return SOURCES[self._load(tables.SHOWN) >> 8]
 
     def shows(self, slot: int) -> bool:
         """Whether the callback may still read a slot."""
-        return slot + 1 == self._load(ho.SHOWN) & 0xFF
+        return slot + 1 == self._load(tables.SHOWN) & 0xFF
 
     @property
     def frames(self) -> int:
         """Frames that went out since the first start."""
-        return int(self._control[ho.OUT_TIME])
+        return int(self._control[tables.OUT_TIME])
 
     @property
     def block(self) -> int:
         """Frames of the host's last block."""
-        return int(self.mix["header"][ho.BLOCK])
+        return int(self.mix["header"][tables.BLOCK])
 
     @property
     def callbacks(self) -> int:
         """Callbacks since the first start."""
-        return self._load(ho.CALLBACKS)
+        return self._load(tables.CALLBACKS)
 
     @property
     def misses(self) -> int:
         """Callbacks whose stems were due and not there."""
-        return int(self._control[ho.MISSES])
+        return int(self._control[tables.MISSES])
 
     @property
     def waits(self) -> int:
         """Callbacks out of step that waited for the engine, for less than a block each."""
-        return int(self._control[ho.WAITS])
+        return int(self._control[tables.WAITS])
 
     @property
     def xruns(self) -> int:
         """What the host calls xruns."""
-        return self._load(ho.XRUNS)
+        return self._load(tables.XRUNS)
 
     def callback_us(self) -> tuple[float, float, float]:
         """Duration of callbacks so far: median, 99.9th percentile, longest; in µs."""
@@ -206,11 +208,11 @@ class Handover:
 
     def callback_log(self) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
         """Start and end of the callbacks that were kept, in ns."""
-        return self._log[: int(self._control[ho.LOGGED])].copy()
+        return self._log[: int(self._control[tables.LOGGED])].copy()
 
     def trace(self) -> list[TraceEntry]:
         """The last events, oldest first."""
-        count = self._load(ho.TRACED)
+        count = self._load(tables.TRACED)
         first = max(0, count - TRACE_LENGTH)
         rows = [self._trace[i % TRACE_LENGTH] for i in range(first, count)]
         return [TraceEntry(int(r[0]), int(r[1]), _KINDS[int(r[2])], int(r[3])) for r in rows]

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from rtsep.errors import AudioError, SetupError
-from rtsep.kernels import atomics
-from rtsep.kernels import handover as ho
+from rtsep.kernels import atomics, tables
 from rtsep.kernels import jack_callbacks as cb
 from rtsep.live.handover import Handover
 from rtsep.live.hosts import ENGINE_PRIORITY
@@ -63,8 +62,8 @@ class JackHost:
         self._looked_at = 0.0
         self._table = np.zeros(cb.TABLE_WORDS, np.int64)
         self._inputs, self._in_places = np.zeros(2, np.int64), np.zeros(2, np.int64)
-        self._outputs = np.zeros(ho.MAX_CHANNELS, np.int64)
-        self._out_places = np.zeros(ho.MAX_CHANNELS, np.int64)
+        self._outputs = np.zeros(tables.MAX_CHANNELS, np.int64)
+        self._out_places = np.zeros(tables.MAX_CHANNELS, np.int64)
         self._nowhere = np.zeros(MAX_BLOCK, np.float32)
         self._range = np.zeros(1, np.int64)
 

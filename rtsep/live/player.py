@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from rtsep.errors import RtsepError, SetupError
-from rtsep.kernels import handover as ho
+from rtsep.kernels import tables
 from rtsep.live.engine_process import EngineProcess, Task
 from rtsep.live.handover import Handover, TraceEntry
 from rtsep.live.hosts import AudioHost
@@ -272,7 +272,7 @@ class Live:
             if time.monotonic() > deadline:
                 break  # the host stands still; nothing reads the slot
             time.sleep(0.002)
-        time.sleep((ho.FADE + 2 * self.host.block) / self.host.sample_rate)
+        time.sleep((tables.FADE + 2 * self.host.block) / self.host.sample_rate)
         self.host.set_channels(engine.channels)
         self._retire(old)
 

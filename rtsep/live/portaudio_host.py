@@ -24,8 +24,7 @@ from typing import Any
 import numpy as np
 
 from rtsep.errors import AudioError, SetupError
-from rtsep.kernels import atomics
-from rtsep.kernels import handover as ho
+from rtsep.kernels import atomics, tables
 from rtsep.kernels import portaudio_callbacks as cb
 from rtsep.live.devices import DIRECTIONS, Device, find_device
 from rtsep.live.drift import Drift
@@ -182,7 +181,7 @@ class PortAudioHost:
         self, handover: Handover, source: Device, sink: Device, together: bool
     ) -> None:
         table = np.zeros(cb.TABLE_WORDS, np.int64)
-        places, targets = np.zeros(2, np.int64), np.zeros(ho.MAX_CHANNELS, np.int64)
+        places, targets = np.zeros(2, np.int64), np.zeros(tables.MAX_CHANNELS, np.int64)
         nowhere = np.zeros(2 * BLOCKS[1], np.float32)
         table[cb.CONTROL] = handover.address
         table[cb.IN_WIDTH] = min(source.inputs, 2)
@@ -192,7 +191,7 @@ class PortAudioHost:
         table[cb.MOST_FRAMES] = self.block
         if together:
             self._drift = None
-            rows = np.zeros((ho.MAX_CHANNELS, self.block), np.float32)
+            rows = np.zeros((tables.MAX_CHANNELS, self.block), np.float32)
         else:
             self._drift = Drift(
                 handover.address, self.sample_rate, self.block, self.block, self.block
@@ -239,7 +238,7 @@ class PortAudioHost:
 
     def _route(self, channels: tuple[str, ...]) -> None:
         places = device_channels(channels, int(self._table[cb.OUT_WIDTH]))
-        route = np.full(ho.MAX_CHANNELS, -1, np.int64)
+        route = np.full(tables.MAX_CHANNELS, -1, np.int64)
         for number, name in enumerate(self._handover.channels):
             route[number] = places.get(name, -1)
         self._tables.append(route)  # a callback may still read the one before

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsep.kernels import handover as ho
+from rtsep.kernels import tables
 from rtsep.live.engine_process import EngineProcess
 from rtsep.live.handover import Handover
 from rtsep.live.hosts import AudioHost
@@ -62,7 +62,7 @@ class Reporter:
         handover, rate = self._handover, self._host.sample_rate
         current = engines[0] if engines and engines[0].channels else None
         segment = current.segment if current is not None else None
-        levels = np.zeros((ho.MAX_CHANNELS, 2), np.float32)
+        levels = np.zeros((tables.MAX_CHANNELS, 2), np.float32)
         if segment is not None and state != "waiting for server":
             levels = meters(segment).copy()
         names = [*(current.stems if current is not None else ()), "monitor"]
@@ -109,7 +109,7 @@ class Reporter:
     def _load(self, current: EngineProcess | None) -> float:
         """The engine's busy share since the last call."""
         now = time.monotonic()
-        busy = current.header(ho.BUSY_NS) if current is not None else 0
+        busy = current.header(tables.BUSY_NS) if current is not None else 0
         pid = current.pid if current is not None else 0
         share = (busy - self._busy_ns) / 1e9 / max(1e-3, now - self._asked_at)
         fresh = pid != self._pid
@@ -123,7 +123,9 @@ def stated_latency(host: AudioHost, engine: EngineProcess | None) -> int:
 
 
 def _counts(engine: EngineProcess) -> NDArray[np.int64]:
-    return np.array([engine.header(ho.ENGINE_MISSES), engine.header(ho.BAD_SAMPLES)], np.int64)
+    return np.array(
+        [engine.header(tables.ENGINE_MISSES), engine.header(tables.BAD_SAMPLES)], np.int64
+    )
 
 
 def _level(name: str, rows: NDArray[np.float32]) -> StemStatus:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsep.kernels import handover as ho
+from rtsep.kernels import tables
 
 MIX_CAPACITY = 1 << 17
 """Frames of the mix that are kept: the most that a stem may be late."""
 STEM_CAPACITY = 1 << 15
 """Frames of each stem that are kept."""
-MIX_METER = ho.MAX_CHANNELS - 2
+MIX_METER = tables.MAX_CHANNELS - 2
 """Row of the mix's meters, behind those of a slot's channels."""
 NOTE_CAPACITY = 1 << 10
 NOTE_WORDS = 5
@@ -82,7 +82,7 @@ def mix_segment(name: str | None = None) -> Segment:
     """The mix and its header: "header" int64 words, "ring" float32 [2, frames]."""
     return Segment(
         {
-            "header": ((ho.MIX_HEADER_WORDS,), np.int64),
+            "header": ((tables.MIX_HEADER_WORDS,), np.int64),
             "ring": ((2, MIX_CAPACITY), np.float32),
         },
         name,
@@ -93,25 +93,25 @@ def slot_segment(channels: int, name: str | None = None) -> Segment:
     """What an engine process gives: "header", "ring" [channels, frames], "notes"."""
     segment = Segment(
         {
-            "header": ((ho.SLOT_HEADER_WORDS,), np.int64),
+            "header": ((tables.SLOT_HEADER_WORDS,), np.int64),
             "ring": ((channels, STEM_CAPACITY), np.float32),
             "notes": ((NOTE_CAPACITY, NOTE_WORDS), np.int64),
         },
         name,
     )
     if name is None:
-        segment["header"][ho.LATENCY] = -1
-        segment["header"][ho.VALID_FROM] = ho.NEVER
+        segment["header"][tables.LATENCY] = -1
+        segment["header"][tables.VALID_FROM] = tables.NEVER
     return segment
 
 
 def fallback_gains(segment: Segment) -> NDArray[np.float32]:
     """The part of a slot's header with the mix's gain on each channel."""
-    stop = ho.SLOT_FALLBACK + ho.MAX_CHANNELS // 2
-    return segment["header"][ho.SLOT_FALLBACK : stop].view(np.float32)
+    stop = tables.SLOT_FALLBACK + tables.MAX_CHANNELS // 2
+    return segment["header"][tables.SLOT_FALLBACK : stop].view(np.float32)
 
 
 def meters(segment: Segment) -> NDArray[np.float32]:
     """The part of a slot's header with the channels' meters: peak and mean square."""
-    stop = ho.SLOT_METERS + ho.MAX_CHANNELS
-    return segment["header"][ho.SLOT_METERS : stop].view(np.float32).reshape(-1, 2)
+    stop = tables.SLOT_METERS + tables.MAX_CHANNELS
+    return segment["header"][tables.SLOT_METERS : stop].view(np.float32).reshape(-1, 2)

@@ -18,8 +18,7 @@ from rtsep import realtime
 from rtsep.bundle import load_bundle
 from rtsep.engine import Engine
 from rtsep.errors import RtsepError
-from rtsep.kernels import atomics, clock, publish, streams
-from rtsep.kernels import handover as ho
+from rtsep.kernels import atomics, clock, publish, streams, tables
 from rtsep.latency import added_latency
 from rtsep.live.engine_process import Semaphore, Task
 from rtsep.live.mixer import Mixer
@@ -119,11 +118,11 @@ class Worker:
 
     def catch_up(self) -> None:
         """Work until there is no whole block left."""
-        epoch = atomics.load(self._mix_words, ho.EPOCH)
+        epoch = atomics.load(self._mix_words, tables.EPOCH)
         if epoch != self._epoch:
             self._enter(epoch)
         while True:
-            written = atomics.load(self._mix_words, ho.WRITTEN_MIX)
+            written = atomics.load(self._mix_words, tables.WRITTEN_MIX)
             waiting = written - self._position
             if self._resume_at is not None:
                 # A model that failed rests for a while; its stems are missing meanwhile.
@@ -134,19 +133,19 @@ class Worker:
             elif waiting < self._block:
                 return
             elif waiting > self._behind:
-                self._header[ho.JUMPS] += 1
+                self._header[tables.JUMPS] += 1
                 self._begin(written)
             else:
                 self._work()
 
     def _enter(self, epoch: int) -> None:
         """Start with the host's block size, at a boundary of its blocks."""
-        block = int(self._mix_header[ho.BLOCK])
+        block = int(self._mix_header[tables.BLOCK])
         if block != self._block:
             self.prepare(block)
         self._epoch = epoch
-        written = atomics.load(self._mix_words, ho.WRITTEN_MIX)
-        start = int(self._mix_header[ho.EPOCH_START])
+        written = atomics.load(self._mix_words, tables.WRITTEN_MIX)
+        start = int(self._mix_header[tables.EPOCH_START])
         self._begin(start if written - start <= self._behind else written)
 
     def _begin(self, position: int) -> None:
@@ -159,12 +158,13 @@ class Worker:
         self._position = self._start = position
         self._resume_at = None
         self._state_mixer()
-        atomics.store(self._words, ho.VALID_FROM, ho.NEVER)
-        latency = added_latency(self._delay, self._block)
-        atomics.store(self._words, ho.LATENCY, latency)
-        atomics.store(self._words, ho.WRITTEN, position - self._delay)
-        atomics.store(self._words, ho.VALID_FROM, position)
-        atomics.store(self._words, ho.READY_EPOCH, self._epoch)
+        atomics.store(self._words, tables.VALID_FROM, tables.NEVER)
+        hop = self.engine.preset.hop
+        latency = added_latency(self._delay, self._block, hop, self._sample_rate)
+        atomics.store(self._words, tables.LATENCY, latency)
+        atomics.store(self._words, tables.WRITTEN, position - self._delay)
+        atomics.store(self._words, tables.VALID_FROM, position)
+        atomics.store(self._words, tables.READY_EPOCH, self._epoch)
 
     def _work(self) -> None:
         """One block: mix in, stems out."""
@@ -180,7 +180,7 @@ class Worker:
             return
         at = position - self._delay
         publish.write_ring(self._out, self._ring, at)
-        atomics.store(self._words, ho.WRITTEN, at + block)
+        atomics.store(self._words, tables.WRITTEN, at + block)
         self._position = position + block
         publish.meter(self._out, self._meters, 0, self._keep)
         publish.meter(self._block_in, self._meters, MIX_METER, self._keep)
@@ -188,21 +188,21 @@ class Worker:
         self._count()
         self._state_mixer()
         header = self._header
-        header[ho.HEARD] = self._position
+        header[tables.HEARD] = self._position
         spent = clock.now_ns() - started
-        header[ho.BUSY_NS] += spent
+        header[tables.BUSY_NS] += spent
         share = spent * self._sample_rate // (block * 1000)
-        if share > header[ho.WORST_PPM]:
-            header[ho.WORST_PPM] = share
+        if share > header[tables.WORST_PPM]:
+            header[tables.WORST_PPM] = share
 
     def _fail(self, error: Exception) -> None:
-        self._header[ho.FAILURES] += 1
+        self._header[tables.FAILURES] += 1
         self._resume_at = self._position + int(RETRY_S * self._sample_rate)
         what = str(error) if isinstance(error, RtsepError) else f"{type(error).__name__}: {error}"
         self.complaints.append(f"no stems for a second: {what}")
 
     def _state_mixer(self) -> None:
-        self._header[ho.NEUTRAL] = int(self.mixer.neutral)
+        self._header[tables.NEUTRAL] = int(self.mixer.neutral)
         self._fallback[: len(self.mixer.fallback)] = self.mixer.fallback
         if self.mixer.complaints:
             self.complaints += self.mixer.complaints
@@ -210,19 +210,19 @@ class Worker:
 
     def _count(self) -> None:
         misses, bad = self.engine.misses, self.engine.bad_samples
-        self._header[ho.ENGINE_MISSES] += misses - self._misses
-        self._header[ho.BAD_SAMPLES] += bad - self._bad_samples
+        self._header[tables.ENGINE_MISSES] += misses - self._misses
+        self._header[tables.BAD_SAMPLES] += bad - self._bad_samples
         self._misses, self._bad_samples = misses, bad
 
     def _keep_notes(self, events: list[NoteEvent]) -> None:
         """Put notes where the host process finds them, on the host's clock."""
         for event in events:
-            count = int(self._header[ho.NOTES])
+            count = int(self._header[tables.NOTES])
             row = self._notes[count % NOTE_CAPACITY]
             row[0], row[1] = event.sample + self._start, event.known_at + self._start
             row[2] = self._stem_numbers.get(event.stem, -1)
             row[3], row[4] = event.pitch, event.velocity
-            atomics.store(self._words, ho.NOTES, count + 1)
+            atomics.store(self._words, tables.NOTES, count + 1)
 
 
 def run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> None:
@@ -241,11 +241,11 @@ def run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> Non
         parent.send(("failed", str(error)))
         return
     mix, slot = mix_segment(task.mix), slot_segment(len(mixer.channels), name)
-    slot["header"][ho.RESIDUAL] = 2 * (len(engine.stems) - 1)
-    slot["header"][ho.SLOT_CHANNELS] = len(mixer.channels)
+    slot["header"][tables.RESIDUAL] = 2 * (len(engine.stems) - 1)
+    slot["header"][tables.SLOT_CHANNELS] = len(mixer.channels)
     worker = Worker(engine, mixer, mix, slot, task.sample_rate)
     try:
-        worker.prepare(int(mix["header"][ho.BLOCK]))
+        worker.prepare(int(mix["header"][tables.BLOCK]))
         worker.warm_up(0.25)
     except RtsepError as error:
         parent.send(("failed", str(error)))

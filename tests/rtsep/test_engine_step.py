@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtsep.engine import Engine
-from rtsep.latency import added_latency, step_gain
+from rtsep.latency import added_latency, step_gain, working_time
 from rtsep.presets import PRESETS
 from tests.rtsep import models
 
@@ -57,14 +57,31 @@ def test_a_step_only_moves_the_stems(step: int, preset: str, counts: list[int]) 
 def test_no_step_could_gain_more(block: int, hop: int) -> None:
     # By brute force over every block: what is complete when a block has come in.
     synthesis = 2 * hop
-    latency = added_latency(synthesis - step_gain(block, hop, 0), block)
+    work = working_time(block, hop, 48_000)
+    latency = added_latency(synthesis - step_gain(block, hop, 0), block, hop, 48_000)
     slack = []
     for k in range(1, hop + 1):
         frame_end = k * block // hop * hop
         complete = frame_end - synthesis + hop
-        due = (k + 1) * block - latency
+        due = k * block + work - latency
         slack.append(complete - due)
     assert min(slack) == 0
+
+
+@pytest.mark.parametrize(
+    ("block", "hop", "rate", "expected"),
+    [
+        (128, 128, 48_000, 128),
+        (64, 64, 48_000, 64),
+        (32, 64, 48_000, 64),
+        (48, 64, 44_100, 96),
+        (64, 128, 96_000, 128),
+        (64, 256, 48_000, 128),
+        (1024, 256, 96_000, 1024),
+    ],
+)
+def test_short_blocks_leave_time_to_work(block: int, hop: int, rate: int, expected: int) -> None:
+    assert working_time(block, hop, rate) == expected
 
 
 def test_blocks_must_keep_the_promise() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from rtsep.bench.clicks import FACTOR, Click, ClickDetector, smoothest_step
 from rtsep.bench.signals import Floats, smooth_signal
-from rtsep.kernels.handover import FADE
+from rtsep.kernels.tables import FADE
 
 RATE = 48_000
 SIGNAL = smooth_signal(RATE)[:, : 3 * RATE]

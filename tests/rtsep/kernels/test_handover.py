@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtsep.kernels import atomics
+from rtsep.kernels import atomics, tables
 from rtsep.kernels import handover as ho
 from rtsep.live.handover import Handover
 from rtsep.live.shared import STEM_CAPACITY, Segment, fallback_gains, slot_segment
@@ -32,10 +32,10 @@ class Rig:
     def add_slot(self, latency: int, neutral: bool = True) -> None:
         segment = slot_segment(len(CHANNELS))
         header = segment["header"]
-        header[ho.LATENCY], header[ho.VALID_FROM] = latency, self.handover.frames
-        header[ho.WRITTEN] = self.handover.frames
-        header[ho.NEUTRAL], header[ho.RESIDUAL] = int(neutral), 2
-        header[ho.READY_EPOCH] = self.handover.mix["header"][ho.EPOCH]
+        header[tables.LATENCY], header[tables.VALID_FROM] = latency, self.handover.frames
+        header[tables.WRITTEN] = self.handover.frames
+        header[tables.NEUTRAL], header[tables.RESIDUAL] = int(neutral), 2
+        header[tables.READY_EPOCH] = self.handover.mix["header"][tables.EPOCH]
         fallback_gains(segment)[2:6] = 1.0
         self.handover.attach(len(self.slots), segment, CHANNELS, 0)
         self.slots.append(segment)
@@ -44,14 +44,16 @@ class Rig:
         """Write stems up to a stem time."""
         segment = self.slots[slot]
         header = segment["header"]
-        index = np.arange(int(header[ho.WRITTEN]), up_to)
+        index = np.arange(int(header[tables.WRITTEN]), up_to)
         mix = self.handover.mix["ring"][:, index % self.handover.mix["ring"].shape[1]]
         at = index % STEM_CAPACITY
         ring = segment["ring"]
         ring[0:2, at] = SHARE * mix
         ring[2:4, at] = mix - SHARE * mix
         ring[4:6, at] = mix
-        atomics.store(segment.address("header"), ho.WRITTEN, max(up_to, int(header[ho.WRITTEN])))
+        atomics.store(
+            segment.address("header"), tables.WRITTEN, max(up_to, int(header[tables.WRITTEN]))
+        )
 
     def callback(self, block: np.ndarray) -> np.ndarray:
         """One period; the ports' samples [channels in CHANNELS' order, n]."""
@@ -90,7 +92,7 @@ def run(rig: Rig, mix: np.ndarray, blocks: list[int], late: set[int]) -> None:
     """Play; the engine finishes every block in time but those of `late`."""
     at = 0
     for k, n in enumerate(blocks):
-        latency = int(rig.slots[0]["header"][ho.LATENCY])
+        latency = int(rig.slots[0]["header"][tables.LATENCY])
         if k not in late:
             rig.engine(at - latency + n)
         rig.callback(mix[:, at : at + n])
@@ -120,7 +122,7 @@ def test_the_mix_is_whole_and_nothing_clicks_whatever_is_late(
         run(rig, mix, blocks, late)
         given_mix, out = rig.heard()
         # Past the fade at the start, the stems are the mix of `latency` ago.
-        first = latency + ho.FADE
+        first = latency + tables.FADE
         late_mix = np.pad(given_mix, ((0, 0), (latency, 0)))[:, : out.shape[1]]
         total = out[0:2] + out[2:4]
         np.testing.assert_allclose(total[:, first:], late_mix[:, first:], atol=3e-7)
@@ -190,7 +192,7 @@ def test_start_and_stop_fade() -> None:
         assert rig.handover.source == "silence"
         assert not out[:, -64:].any()
         assert np.abs(out).max() == pytest.approx(0.5, abs=1e-6)
-        assert np.abs(np.diff(out)).max() < 0.5 * np.pi / ho.FADE
+        assert np.abs(np.diff(out)).max() < 0.5 * np.pi / tables.FADE
         assert not rig.handover.shows(0)
         kinds = [entry.number for entry in rig.handover.trace() if entry.kind == "switch"]
         assert kinds[-1] == 0
@@ -227,10 +229,10 @@ def test_another_block_size_begins_an_epoch() -> None:
     try:
         rig.callback(np.zeros((2, 128), np.float32))
         header = rig.handover.mix["header"]
-        epoch = int(header[ho.EPOCH])
+        epoch = int(header[tables.EPOCH])
         rig.callback(np.zeros((2, 64), np.float32))
-        assert header[ho.EPOCH] == epoch + 1
-        assert header[ho.EPOCH_START] == rig.start + 128
+        assert header[tables.EPOCH] == epoch + 1
+        assert header[tables.EPOCH_START] == rig.start + 128
         assert rig.handover.block == 64
     finally:
         rig.close()

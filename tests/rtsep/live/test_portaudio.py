@@ -19,8 +19,8 @@ from rtsep import probes
 from rtsep.bench.clicks import ClickDetector
 from rtsep.bench.probe import Probe
 from rtsep.errors import AudioError, SetupError
-from rtsep.kernels import handover as ho
 from rtsep.kernels import portaudio_callbacks as cb
+from rtsep.kernels import tables
 from rtsep.live import portaudio_host
 from rtsep.live.devices import Device
 from rtsep.live.handover import Handover
@@ -217,7 +217,7 @@ def test_the_route_puts_names_on_channels(system: FakePortAudio) -> None:
     with opened(host) as handover:
         table = host._table
         assert handover.channels == (*MONITOR, *STEMS)
-        rows = np.stack([np.full(64, k + 1.0, np.float32) for k in range(ho.MAX_CHANNELS)])
+        rows = np.stack([np.full(64, k + 1.0, np.float32) for k in range(tables.MAX_CHANNELS)])
         played = np.zeros((64, 12), np.float32)
         cb._emit(table.ctypes.data, played.ctypes.data, 64, rows.ctypes.data, 64)
         np.testing.assert_array_equal(played[0], [3, 4, 5, 6, 1, 2] + [0] * 6)

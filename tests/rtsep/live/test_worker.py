@@ -7,7 +7,7 @@ import pytest
 
 from rtsep.engine import Engine
 from rtsep.errors import BundleError
-from rtsep.kernels import handover as ho
+from rtsep.kernels import tables
 from rtsep.live.handover import Handover
 from rtsep.live.mixer import Mixer
 from rtsep.live.session import Session, Strip
@@ -41,7 +41,7 @@ class Bench:
         ring = self.handover.mix["ring"]
         ring[:, np.arange(self.time, self.time + n) % ring.shape[1]] = mix
         self.time += n
-        self.handover.mix["header"][ho.WRITTEN_MIX] = self.time
+        self.handover.mix["header"][tables.WRITTEN_MIX] = self.time
 
     def word(self, word: int) -> int:
         return int(self.slot["header"][word])
@@ -75,13 +75,13 @@ def test_stems_stand_at_the_frames_of_the_mix(bench: Bench) -> None:
     for at in range(0, mix.shape[1], BLOCK):
         bench.hear(mix[:, at : at + BLOCK])
         bench.worker.catch_up()
-    written = bench.word(ho.WRITTEN)
+    written = bench.word(tables.WRITTEN)
     assert written == mix.shape[1] - 128
-    assert bench.word(ho.LATENCY) == 128 + BLOCK
+    assert bench.word(tables.LATENCY) == 128 + BLOCK
     np.testing.assert_allclose(total(bench.stems(0, written)), mix[:, :written], atol=1e-6)
-    assert bench.word(ho.HEARD) == mix.shape[1]
-    assert bench.word(ho.NEUTRAL) == 1
-    assert bench.word(ho.BUSY_NS) > 0
+    assert bench.word(tables.HEARD) == mix.shape[1]
+    assert bench.word(tables.NEUTRAL) == 1
+    assert bench.word(tables.BUSY_NS) > 0
 
 
 def test_a_little_behind_it_catches_up_and_far_behind_it_starts_anew(bench: Bench) -> None:
@@ -89,17 +89,17 @@ def test_a_little_behind_it_catches_up_and_far_behind_it_starts_anew(bench: Benc
     bench.worker.catch_up()
     bench.hear(noise(BLOCK * 20))
     bench.worker.catch_up()
-    assert bench.word(ho.JUMPS) == 0
-    assert bench.word(ho.WRITTEN) == bench.time - 128
+    assert bench.word(tables.JUMPS) == 0
+    assert bench.word(tables.WRITTEN) == bench.time - 128
     bench.hear(noise(BLOCK * 400))
     bench.worker.catch_up()
-    assert bench.word(ho.JUMPS) == 1
-    assert bench.word(ho.VALID_FROM) == bench.time
+    assert bench.word(tables.JUMPS) == 1
+    assert bench.word(tables.VALID_FROM) == bench.time
     mix = noise(BLOCK * 20, 1)
     start = bench.time
     bench.hear(mix)
     bench.worker.catch_up()
-    stems = total(bench.stems(start, bench.word(ho.WRITTEN)))
+    stems = total(bench.stems(start, bench.word(tables.WRITTEN)))
     np.testing.assert_allclose(stems, mix[:, : stems.shape[1]], atol=1e-6)
 
 
@@ -107,19 +107,19 @@ def test_another_block_size_is_another_epoch(bench: Bench) -> None:
     bench.hear(noise(BLOCK * 3))
     bench.worker.catch_up()
     header = bench.handover.mix["header"]
-    header[ho.BLOCK], header[ho.EPOCH_START] = 512, bench.time
-    header[ho.EPOCH] += 1
+    header[tables.BLOCK], header[tables.EPOCH_START] = 512, bench.time
+    header[tables.EPOCH] += 1
     bench.hear(noise(512))
     bench.worker.catch_up()
-    assert bench.word(ho.READY_EPOCH) == header[ho.EPOCH]
-    assert bench.word(ho.LATENCY) == 128 + 512
-    assert bench.word(ho.HEARD) == bench.time
+    assert bench.word(tables.READY_EPOCH) == header[tables.EPOCH]
+    assert bench.word(tables.LATENCY) == 128 + 512
+    assert bench.word(tables.HEARD) == bench.time
 
 
 def test_what_raises_rests_for_a_while(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.hear(noise(BLOCK))
     bench.worker.catch_up()
-    written = bench.word(ho.WRITTEN)
+    written = bench.word(tables.WRITTEN)
 
     def fail(mix: np.ndarray, stems: np.ndarray) -> None:
         raise BundleError("the model is out of its mind")
@@ -129,21 +129,21 @@ def test_what_raises_rests_for_a_while(bench: Bench, monkeypatch: pytest.MonkeyP
         for _ in range(10):
             bench.hear(noise(BLOCK))
             bench.worker.catch_up()
-    assert bench.word(ho.WRITTEN) == written  # so that the callback counts misses
-    assert bench.word(ho.FAILURES) == 1
+    assert bench.word(tables.WRITTEN) == written  # so that the callback counts misses
+    assert bench.word(tables.FAILURES) == 1
     assert bench.worker.complaints == ["no stems for a second: the model is out of its mind."]
     bench.hear(noise(int(RETRY_S * RATE) // BLOCK * BLOCK))
     bench.worker.catch_up()
     bench.hear(noise(BLOCK * 4))
     bench.worker.catch_up()
-    assert bench.word(ho.WRITTEN) == bench.time - 128
+    assert bench.word(tables.WRITTEN) == bench.time - 128
 
 
 def test_a_session_is_applied_and_stated(bench: Bench) -> None:
     bench.worker.apply(Session(stems={"drums": Strip(gain_db=-6.0)}))
     bench.hear(noise(BLOCK * 40))
     bench.worker.catch_up()
-    assert bench.word(ho.NEUTRAL) == 0
+    assert bench.word(tables.NEUTRAL) == 0
 
 
 def test_notes_come_on_the_hosts_clock() -> None:
@@ -156,7 +156,7 @@ def test_notes_come_on_the_hosts_clock() -> None:
         beep = (0.5 * np.sin(2 * np.pi * 440 * 2 ** ((60 - 69) / 12) * t)).astype(np.float32)
         bench.hear(np.stack([beep, beep]))
         bench.worker.catch_up()
-        count = bench.word(ho.NOTES)
+        count = bench.word(tables.NOTES)
         assert 0 < count < NOTE_CAPACITY
         rows = bench.slot["notes"][:count].tolist()
         assert all(start <= sample <= known_at <= bench.time for sample, known_at, *_ in rows)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rtsep.kernels import atomics
+from rtsep.kernels import atomics, tables
 from rtsep.kernels import drift as dr
 from rtsep.kernels import handover as ho
 from rtsep.kernels import timeline as tl
@@ -76,9 +76,9 @@ class TwoCards:
     def _attach(self, latency: int) -> None:
         self.slot = slot_segment(len(CHANNELS))
         header = self.slot["header"]
-        header[ho.LATENCY], header[ho.VALID_FROM] = latency, 0
-        header[ho.NEUTRAL], header[ho.RESIDUAL] = 1, 0
-        header[ho.READY_EPOCH] = self.handover.mix["header"][ho.EPOCH]
+        header[tables.LATENCY], header[tables.VALID_FROM] = latency, 0
+        header[tables.NEUTRAL], header[tables.RESIDUAL] = 1, 0
+        header[tables.READY_EPOCH] = self.handover.mix["header"][tables.EPOCH]
         fallback_gains(self.slot)[:4] = 1.0
         self.handover.attach(0, self.slot, CHANNELS, 0)
         self.handover.want(0)
@@ -124,12 +124,12 @@ class TwoCards:
             # The engine has done what came before this block.
             assert self.latency is not None
             up_to = self.in_frames - self.latency
-            index = np.arange(int(self.slot["header"][ho.WRITTEN]), up_to)
+            index = np.arange(int(self.slot["header"][tables.WRITTEN]), up_to)
             stems = self.handover.mix["ring"][:, index % self.handover.mix["ring"].shape[1]]
             self.slot["ring"][:2, index % STEM_CAPACITY] = stems
             self.slot["ring"][2:, index % STEM_CAPACITY] = stems
             if up_to > 0:
-                atomics.store(self.slot.address("header"), ho.WRITTEN, up_to)
+                atomics.store(self.slot.address("header"), tables.WRITTEN, up_to)
 
     def _play(self, now_ns: int) -> None:
         n = self.blocks["out"]
