@@ -9,11 +9,13 @@ and plays the clip that comes with rtsep through its ports, over and over::
 import argparse
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -52,6 +54,12 @@ def clip() -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(audio, (2, audio.shape[1])), np.float32)
 
 
+def processor_seconds(pid: int) -> float:
+    """Of a process and its children, all threads."""
+    times = (psutil.Process(member).cpu_times() for member in family(pid))
+    return sum(spent.user + spent.system for spent in times)
+
+
 def measure(session: str, seconds: int) -> dict[str, Any]:
     """Play for a while; the figures of all seconds but the first two."""
     with tempfile.TemporaryDirectory() as folder, dummy_server(RATE, BLOCK) as server:
@@ -69,12 +77,16 @@ def measure(session: str, seconds: int) -> dict[str, Any]:
                 probe.connect("rtsep-load")
                 probe.play(loop=True)
                 status(), status()
-                first = status()
+                first, started = status(), time.monotonic()
+                spent = processor_seconds(child.pid)
                 heard = [status() for _ in range(seconds)]
+                spent = processor_seconds(child.pid) - spent
+                took = time.monotonic() - started
             memory = sum(resident_bytes(pid) for pid in family(child.pid))
     loads = np.array([line.load for line in heard])
     last = heard[-1]
     return {
+        "core_of_all": spent / took,
         "load_p50": float(np.median(loads)),
         "load_max": float(loads.max()),
         "worst_block_p50": float(np.median([line.load_max for line in heard])),
@@ -108,6 +120,7 @@ def main() -> None:
             "session",
             "engine's core",
             "its worst second",
+            "core of all processes",
             "latency",
             "callback p50, p99.9 (µs)",
             "misses of callbacks",
@@ -119,6 +132,7 @@ def main() -> None:
                 name,
                 f"{row['load_p50']:.2f}",
                 f"{row['load_max']:.2f}",
+                f"{row['core_of_all']:.2f}",
                 f"{row['stated_samples']}",
                 f"{row['callback_us_p50']:.0f}, {row['callback_us_p999']:.0f}",
                 f"{row['misses']} of {row['callbacks']}",
@@ -127,7 +141,8 @@ def main() -> None:
             )
             for name, row in rows.items()
         ],
-        "engine's core: share of one core that the engine is at work, median of the seconds",
+        "engine's core: share of one core that the engine is at work, median of the seconds; core "
+        "of all processes: processor time of host and engine, callback included, JACK's server not",
     )
     common.write_json(options.json, {"machine": facts, "sessions": rows})
 

@@ -24,7 +24,7 @@ class Published(NamedTuple):
 
 
 PUBLISHED = (
-    Published("StemgenRT", "its documentation", 44_100, 128, 5.8),
+    Published("StemgenRT", "its documentation", 44_100, None, 5.8),
     Published("StemgenRT", "its documentation", 48_000, None, 14.6),
     Published("HS-TasNet", "Venkatesh et al. 2024", 44_100, None, 23.0),
 )
