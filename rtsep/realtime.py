@@ -67,6 +67,11 @@ def lock_memory() -> RealTime:
     return _take_memory()
 
 
+def unlock_memory() -> None:
+    """Take `lock_memory` back, for a process that goes on to other work."""
+    _release_memory()
+
+
 def freeze_garbage() -> RealTime:
     """Collect what is garbage now, and never look for more."""
     gc.collect()
@@ -132,6 +137,9 @@ if sys.platform == "linux":
         refusal = os.strerror(ctypes.get_errno()).lower()
         reason = refusal if unlimited else f"{limit >> 20} MiB may be locked here"
         return _unlocked(reason, _LIMITS)
+
+    def _release_memory() -> None:
+        ctypes.CDLL(None).munlockall()
 
     def _may_lock_everything() -> bool:
         """Whether the limit does not hold for this process (CAP_IPC_LOCK)."""
@@ -211,3 +219,6 @@ if sys.platform != "linux":
 
     def _take_memory() -> RealTime:
         return _unlocked(f"rtsep locks it on Linux only, not on {sys.platform}", "")
+
+    def _release_memory() -> None:
+        """Nothing was locked."""

@@ -19,7 +19,7 @@ from rtsep.live.report import Reporter, stated_latency
 from rtsep.live.session import Session, SessionFile, same_structure
 from rtsep.live.status import State, Status
 from rtsep.note_events import NoteEvent
-from rtsep.realtime import RealTime, lock_memory
+from rtsep.realtime import RealTime, lock_memory, unlock_memory
 
 WARM_S = 0.25
 """How long a new engine hears the mix before it takes over from another."""
@@ -342,3 +342,4 @@ class Live:
             self._retire(engine)
         self._next = self._current = None
         self.handover.close()
+        unlock_memory()

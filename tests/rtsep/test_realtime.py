@@ -155,3 +155,17 @@ def test_garbage_is_frozen() -> None:
     assert told["grant"]["granted"]
     assert not told["on"]
     assert told["n"] > 1000
+
+
+def test_memory_is_given_back() -> None:
+    code = (
+        "from rtsep import realtime as r\n"
+        "def locked():\n"
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    return int(next(x for x in lines if x.startswith('VmLck')).split()[1])\n"
+        "granted = r.lock_memory().granted\n"
+        "before = locked()\n"
+        "r.unlock_memory()\n"
+        "assert locked() == 0 and (before > 0) == granted, (before, granted)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

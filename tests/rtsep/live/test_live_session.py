@@ -9,7 +9,7 @@ import pytest
 from rtsep.live.session import SessionFile, load_session
 from tests.rtsep import models
 from tests.rtsep.live.rig import PORTS, RATE, Rig, bundle_file, live_rig, tone
-from tests.rtsep.live.test_live_jack import assert_smooth
+from tests.rtsep.live.test_live_jack import assert_reported, assert_smooth
 
 DRUMS, BASS = PORTS.index("drums_L"), PORTS.index("bass_L")
 
@@ -95,7 +95,7 @@ def test_effects_come_with_another_engine_and_stay_in_time(editor: Editor) -> No
             rig.until(lambda: rig.live.engine_pid != engine, "another engine")
             rig.until(lambda: rig.live.latency_samples == 256 + 240, "the limiter's latency")
             rig.until_playing()
-            assert probe.reported_latency(rig.client, "bass_L") == 496
+            assert_reported(rig, probe, "bass_L", 496)
             start = probe.clock + RATE // 10
             probe.wait(start + RATE)
             recorded = probe.read(start, RATE)
