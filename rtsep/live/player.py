@@ -32,6 +32,9 @@ STRIKES, STRIKES_S = 3, 30.0
 class Live:
     """Plays until it is stopped.
 
+    Engines are processes that import the program's main module anew: a script keeps what
+    it does under ``if __name__ == "__main__":``.
+
     Parameters
     ----------
     host : AudioHost
