@@ -25,7 +25,7 @@ class Sequence:
     ZeroMQ keeps the order of a connection, so gaps are what queues dropped, and the
     rest is what a network or a stranger did.  It remembers the last `WINDOW` numbers.
     A number further ahead is taken only with its successor after it, as RFC 3550
-    (A.1) has it: one message with a damaged number cannot make all that follow it old.
+    (A.1) has it: one message with a damaged number makes `WINDOW` others old at most.
     The first that comes is taken as it is, since nobody need be there from the start.
 
     Attributes

@@ -84,6 +84,13 @@ def test_one_damaged_number_costs_one_message() -> None:
     assert (sequence.accepted, sequence.strayed, sequence.lost) == (19, 1, 1)
 
 
+@pytest.mark.parametrize("ahead", range(1, WINDOW + 1))
+def test_a_number_damaged_a_little_costs_no_more_than_the_window(ahead: int) -> None:
+    sequence = compare([*range(10), 9 + ahead, *range(11, 200)])
+    assert sequence.accepted == 10 + 1 + (200 - 10 - ahead)
+    assert sequence.reordered + sequence.duplicated == ahead - 1
+
+
 def test_a_long_outage_costs_one_message_more() -> None:
     sequence = compare([*range(10), *range(10_000, 10_010)])
     assert (sequence.accepted, sequence.strayed, sequence.lost) == (19, 1, 10_000 - 10 + 1)
