@@ -17,7 +17,14 @@ from rtsep import probes
 from rtsep.cli.console import complain, stdout
 from rtsep.cli.view import TerminalView, View, choose_view
 from rtsep.errors import RtsepError, SetupError
-from rtsep.live.session import LIVE_PRESETS, Session, SessionFile, load_session, save_session
+from rtsep.live.session import (
+    LIVE_PRESETS,
+    NO_TRANSCRIBER,
+    Session,
+    SessionFile,
+    load_session,
+    save_session,
+)
 from rtsep.live.status import Status, encode_status
 from rtsep.presets import PRESETS
 from rtsep.songs import find_separator, find_transcriber
@@ -26,7 +33,6 @@ if TYPE_CHECKING:
     from rtsep.live.hosts import AudioHost
     from rtsep.live.player import Live
 
-NO_TRANSCRIBER = "none"
 _POLL_S = 0.05
 #: For PortAudio, where the player says nothing.
 _RATE, _BLOCK = 48_000, 128

@@ -49,7 +49,7 @@ MIX_HEADER_WORDS = 16
 
 # --- slot header --------------------------------------------------------------------
 WRITTEN, VALID_FROM, LATENCY, NEUTRAL, RESIDUAL = 0, 8, 9, 10, 11
-SLOT_CHANNELS, HEARD, BUSY_NS, WORST_PPM, JUMPS = 12, 13, 16, 17, 18
+HEARD, BUSY_NS, WORST_PPM, JUMPS = 13, 16, 17, 18
 ENGINE_MISSES, BAD_SAMPLES, FAILURES, NOTES, READY_EPOCH = 19, 20, 21, 22, 23
 SLOT_FALLBACK = 32
 """From this word on: float32 [MAX_CHANNELS], gain of the mix where stems are missing."""

@@ -28,6 +28,9 @@ LATENCY_PARAMETERS = {
 """Parameters of built-in effects that change their latency, or take long to change."""
 LIVE_PRESETS = tuple(name for name in PRESETS if name != "offline")
 
+NO_TRANSCRIBER = "none"
+"""What a session says in place of a transcriber to have no notes."""
+
 Decibels = Annotated[float, Meta(ge=-120.0, le=24.0)]
 
 

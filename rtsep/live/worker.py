@@ -22,7 +22,7 @@ from rtsep.kernels import atomics, clock, publish, streams, tables
 from rtsep.latency import added_latency
 from rtsep.live.engine_process import Semaphore, Task
 from rtsep.live.mixer import Mixer
-from rtsep.live.session import Session
+from rtsep.live.session import NO_TRANSCRIBER, Session
 from rtsep.live.shared import (
     MIX_CAPACITY,
     MIX_METER,
@@ -39,7 +39,6 @@ from rtsep.presets import PRESETS
 METER_FALL_S = 0.3
 """Time in which a meter falls to 1/e."""
 RETRY_S = 1.0
-NO_TRANSCRIBER = "none"
 
 
 def open_engine(session: Session) -> Engine:
@@ -242,7 +241,6 @@ def run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> Non
         return
     mix, slot = mix_segment(task.mix), slot_segment(len(mixer.channels), name)
     slot["header"][tables.RESIDUAL] = 2 * (len(engine.stems) - 1)
-    slot["header"][tables.SLOT_CHANNELS] = len(mixer.channels)
     worker = Worker(engine, mixer, mix, slot, task.sample_rate)
     try:
         worker.prepare(int(mix["header"][tables.BLOCK]))
@@ -257,7 +255,7 @@ def run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> Non
         realtime.freeze_garbage(),
         realtime.make_realtime(task.priority),
     )
-    parent.send(("ready", tuple(granted)))
+    parent.send(("ready", granted))
     while True:
         semaphore.acquire()
         while not wishes.empty():
