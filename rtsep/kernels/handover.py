@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rtsep.kernels import clock, tables
 from rtsep.kernels.atomics import float_rows, floats, load, store, words
+from rtsep.kernels.rings import read_ring, write_ring
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.int64]
@@ -102,34 +103,6 @@ def _late(control: int, slot: int, t: int, n: int) -> bool:
     return load(header, tables.VALID_FROM) <= start and load(header, tables.WRITTEN) < start + n
 
 
-@njit([void(types.float32[::1], int64, types.float32[::1], int64)], nogil=True, cache=True)
-def _copy(ring: Floats, start: int, out: Floats, n: int) -> None:
-    """Copy `n` samples from index `start` of a ring on.
-
-    Loops over slices run on vectors; assigning to slices would prepare for arrays that
-    overlap, which allocates, and for shapes that differ, which raises.
-    """
-    head = min(n, ring.size - start)
-    early = ring[start : start + head]
-    for i in range(head):
-        out[i] = early[i]
-    late = out[head:n]
-    for i in range(n - head):
-        late[i] = ring[i]
-
-
-@njit([void(types.float32[::1], int64, types.float32[::1])], nogil=True, cache=True)
-def _keep(ring: Floats, start: int, values: Floats) -> None:
-    """Write to a ring from index `start` on."""
-    head = min(values.size, ring.size - start)
-    early = ring[start : start + head]
-    for i in range(head):
-        early[i] = values[i]
-    late = values[head:]
-    for i in range(late.size):
-        ring[i] = late[i]
-
-
 @njit(
     [void(int64, int64, int64, int64, types.float32[::1])],
     nogil=True,
@@ -149,18 +122,14 @@ def _read(control: int, channel: int, t: int, n: int, out: Floats) -> None:
         out[:n] = np.float32(0.0)
     elif c[tables.KIND] == tables.MIX:
         last = c[tables.MIX_LAST]
-        _copy(float_rows(c[tables.MIX_RING], 2, last + 1)[column & 1], at & last, out, n)
+        read_ring(float_rows(c[tables.MIX_RING], 2, last + 1)[column & 1], at, out[:n])
         gain = floats(header + 8 * tables.SLOT_FALLBACK, tables.MAX_CHANNELS)[column]
         for i in range(n):
             out[i] *= gain
     else:
         last = c[slot + tables.S_LAST]
-        _copy(
-            float_rows(c[slot + tables.S_RING], tables.MAX_CHANNELS, last + 1)[column],
-            at & last,
-            out,
-            n,
-        )
+        ring = float_rows(c[slot + tables.S_RING], tables.MAX_CHANNELS, last + 1)
+        read_ring(ring[column], at, out[:n])
 
 
 @njit([void(int64, int64, int64, int64, types.float32[::1])], nogil=True, cache=True)
@@ -229,13 +198,13 @@ def _remember(control: int, t: int, n: int, pointers: int, stride: int) -> None:
             past = floats(
                 c[tables.HISTORY] + 4 * channel * tables.HISTORY_LENGTH, tables.HISTORY_LENGTH
             )
-            _keep(past, (t + done) & (tables.HISTORY_LENGTH - 1), scratch[:count])
+            write_ring(past, t + done, scratch[:count])
             if channel >= tables.MONITOR_CHANNELS:
                 side_total = total[channel & 1]
                 for i in range(count):
                     side_total[i] += scratch[i]
         for side in range(2):
-            _keep(tap[side], (t + done) & last, total[side, :count])
+            write_ring(tap[side], t + done, total[side, :count])
         done += count
 
 

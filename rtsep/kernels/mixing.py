@@ -16,6 +16,8 @@ import numpy as np
 from numba import boolean, float32, int64, njit, void
 from numpy.typing import NDArray
 
+from rtsep.kernels.rings import read_ring, write_ring
+
 Floats = NDArray[np.float32]
 Words = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -23,24 +25,6 @@ Flags = NDArray[np.bool_]
 FROM, TO = 0, 1
 RAMPED, DELAY_FROM, DELAY_TO, FADED, DELAY_WANTED = 0, 1, 2, 3, 4
 STATE_WORDS = 5
-
-
-@njit([void(float32[::1], int64, float32[::1])], nogil=True, cache=True)
-def write_ring(ring: Floats, start: int, values: Floats) -> None:
-    """Write to a ring whose length is a power of two, from absolute index `start` on."""
-    at = start & (ring.size - 1)
-    first = min(values.size, ring.size - at)
-    ring[at : at + first] = values[:first]
-    ring[: values.size - first] = values[first:]
-
-
-@njit([void(float32[::1], int64, float32[::1])], nogil=True, cache=True)
-def read_ring(ring: Floats, start: int, values: Floats) -> None:
-    """Fill `values` from a ring whose length is a power of two, from index `start` on."""
-    at = start & (ring.size - 1)
-    first = min(values.size, ring.size - at)
-    values[:first] = ring[at : at + first]
-    values[first:] = ring[: values.size - first]
 
 
 @njit([void(float32[::1], float32[::1], int64, float32[::1])], nogil=True, cache=True)

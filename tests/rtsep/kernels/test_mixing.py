@@ -9,10 +9,9 @@ from rtsep.kernels.mixing import (
     blend,
     keep_rows,
     mix_strips,
-    read_ring,
     reflect,
-    write_ring,
 )
+from rtsep.kernels.rings import read_ring, write_ring
 
 CAPACITY = 64
 
