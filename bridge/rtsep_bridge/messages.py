@@ -101,6 +101,43 @@ class Header(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, k
     sample_rate: Annotated[int, Meta(ge=FILE_RATE_RANGE[0], le=FILE_RATE_RANGE[1])]
 
 
+class Open(Header, frozen=True, kw_only=True, tag="open"):
+    """A mix is about to come: its rate stands in the header, its session is new.
+
+    Attributes
+    ----------
+    preset : str
+        A position of the latency dial.
+    step : int
+        Every block will be a multiple of it, see `rtsep.latency.step_gain`; 1 promises
+        nothing.
+    """
+
+    preset: Name
+    step: Annotated[int, Meta(ge=1, le=MAX_BLOCK)]
+
+
+class Opened(Header, frozen=True, kw_only=True, tag="opened"):
+    """The answer to `Open`: an engine is ready for the session, and what it will give.
+
+    Attributes
+    ----------
+    preset : str
+    latency : int
+        How many samples the engine is behind the mix: the stems up to a sample are there
+        once the engine has as many samples more of the mix.
+    note_delay : int
+        No note is known further than this behind its sample.
+    stems : tuple of str
+        The residual last.
+    """
+
+    preset: Name
+    latency: Annotated[int, Meta(ge=0, le=MAX_SAMPLE)]
+    note_delay: Annotated[int, Meta(ge=0, le=MAX_SAMPLE)]
+    stems: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=MAX_STEMS)]
+
+
 class Mix(Header, frozen=True, kw_only=True, tag="mix"):
     """A stereo block on its way to an engine; samples of shape (2, frames) go with it.
 
@@ -188,14 +225,24 @@ class Hello(Header, frozen=True, kw_only=True, tag="hello"):
 
 
 class Refusal(Header, frozen=True, kw_only=True, tag="refusal"):
-    """The answer to a hello that cannot be served, and why."""
+    """What cannot be served, and why: a hello, an open, a mix that nobody has opened."""
 
     versions: Versions
     reason: Text
 
 
-AnyHeader = Mix | Stems | Notes | Control | StatusReport | Hello | Refusal
-KINDS: tuple[type[Header], ...] = (Mix, Stems, Notes, Control, StatusReport, Hello, Refusal)
+AnyHeader = Mix | Stems | Notes | Control | StatusReport | Hello | Refusal | Open | Opened
+KINDS: tuple[type[Header], ...] = (
+    Hello,
+    Refusal,
+    Open,
+    Opened,
+    Mix,
+    Stems,
+    Notes,
+    Control,
+    StatusReport,
+)
 _decoder: msgspec.msgpack.Decoder[AnyHeader] = msgspec.msgpack.Decoder(AnyHeader)
 _is_name = re.compile(NAME).match
 _encoder = msgspec.msgpack.Encoder()
@@ -206,7 +253,7 @@ class Message(NamedTuple):
 
     Attributes
     ----------
-    header : Mix, Stems, Notes, Control, StatusReport, Hello or Refusal
+    header : Hello, Refusal, Open, Opened, Mix, Stems, Notes, Control or StatusReport
     samples : ndarray or None
         float32 of shape (channels, frames) with `Mix` and `Stems`, else None.  Decoded,
         it cannot be written to and lives as long as the frame of which it is a view.
@@ -325,7 +372,7 @@ def _version(raw: memoryview) -> int | None:
 def _check(header: AnyHeader) -> None:
     """What types do not say."""
     detail = ""
-    if isinstance(header, Stems):
+    if isinstance(header, Stems | Opened):
         if len(set(header.stems)) < len(header.stems):
             detail = "two stems of one name"
     elif isinstance(header, Notes):

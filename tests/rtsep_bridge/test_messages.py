@@ -35,6 +35,8 @@ from rtsep_bridge.messages import (
     Message,
     Mix,
     Notes,
+    Open,
+    Opened,
     Reason,
     Refusal,
     StatusReport,
@@ -76,6 +78,12 @@ STATUS = Status(
 )
 COMMON = {"session": 0x0123456789ABCDEF, "sequence": 300, "sample": 38_400, "sample_rate": 48_000}
 HEADERS: dict[str, AnyHeader] = {
+    "hello": Hello(**COMMON, versions=(1, 2), program="rtsep 0.1.0"),
+    "refusal": Refusal(**COMMON, versions=(1,), reason="no key"),
+    "open": Open(**COMMON, preset="live", step=64),
+    "opened": Opened(
+        **COMMON, preset="live", latency=192, note_delay=2_300, stems=("drums", "other")
+    ),
     "mix": Mix(**COMMON, frames=2, position=-7, playing=True, offline=False),
     "stems": Stems(**COMMON, frames=1, latency=256, stems=("drums", "other")),
     "notes": Notes(
@@ -84,11 +92,13 @@ HEADERS: dict[str, AnyHeader] = {
     ),
     "control": Control(**COMMON, stem="bass", gain_db=-6.0, mute=False),
     "status": StatusReport(**COMMON, status=STATUS),
-    "hello": Hello(**COMMON, versions=(1, 2), program="rtsep 0.1.0"),
-    "refusal": Refusal(**COMMON, versions=(1,), reason="no key"),
 }
 START = "01cf0123456789abcdefcd012ccd9600cdbb80"  # version, session, sequence, sample, rate
 GOLDEN = {
+    "hello": "98a568656c6c6f" + START + "920102ab727473657020302e312e30",
+    "refusal": "98a77265667573616c" + START + "9101a66e6f206b6579",
+    "open": "98a46f70656e" + START + "a46c69766540",
+    "opened": "9aa66f70656e6564" + START + "a46c697665ccc0cd08fc92a56472756d73a56f74686572",
     "mix": "9aa36d6978" + START + "02f9c3c2",
     "stems": "99a57374656d73" + START + "01cd010092a56472756d73a56f74686572",
     "notes": "97a56e6f746573"
@@ -96,8 +106,6 @@ GOLDEN = {
     + "9295cd9470cd9600a462617373285a95cd94d4cd9600a4626173732800",
     "control": "9aa7636f6e74726f6c" + START + "c0a462617373cbc018000000000000c2",
     "status": "97a6737461747573" + START + msgspec.msgpack.encode(STATUS).hex(),
-    "hello": "98a568656c6c6f" + START + "920102ab727473657020302e312e30",
-    "refusal": "98a77265667573616c" + START + "9101a66e6f206b6579",
 }
 SAMPLES = {"mix": "0000803f000000bf0000000000000040", "stems": "0000803f000000bf0000000000000040"}
 VALUES = np.array([1.0, -0.5, 0.0, 2.0], np.float32)
@@ -190,6 +198,15 @@ headers = st.one_of(
             stems=st.lists(levels, max_size=MAX_STEMS),
             last_miss=st.none() | finite,
         ),
+    ),
+    st.builds(Open, **common, preset=names, step=st.integers(1, MAX_BLOCK)),
+    st.builds(
+        Opened,
+        **common,
+        preset=names,
+        latency=st.integers(0, MAX_SAMPLE),
+        note_delay=st.integers(0, MAX_SAMPLE),
+        stems=st.lists(names, min_size=1, max_size=MAX_STEMS, unique=True).map(tuple),
     ),
     st.builds(Hello, **common, versions=versions, program=texts),
     st.builds(Refusal, **common, versions=versions, reason=texts),
@@ -288,6 +305,10 @@ def header_with(kind: str, **changes: object) -> list[bytes]:
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
+        ("open", {"step": 0}),
+        ("open", {"preset": ""}),
+        ("opened", {"stems": ("drums", "drums")}),
+        ("opened", {"latency": -1}),
         ("mix", {"session": 0}),
         ("mix", {"sequence": -1}),
         ("mix", {"sample": MAX_SAMPLE + 1}),
