@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from rtsep.cli import bench
+from rtsep.cli import bench, bridge
 from rtsep.cli.console import complain
 from rtsep.errors import RtsepError
 from rtsep.presets import PRESETS
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 app.add_typer(bench.app, name="bench")
+app.add_typer(bridge.app, name="bridge")
 
 Files = Annotated[
     list[Path], typer.Argument(help="Audio: wav, flac, mp3, ogg, aiff.", show_default=False)

@@ -45,6 +45,7 @@ class CommandLine:
             models.save(models.constant_masks(MASKS, name=name), shipped / f"{name}.onnx")
         models.save(models.transcriber(), shipped / "notes.onnx")
         monkeypatch.setattr("rtsep.bundle.MODELS", shipped)
+        monkeypatch.setenv("RTSEP_BRIDGE_KEYS", str(folder / ".keys"))
 
     def __call__(self, *arguments: str | Path) -> Outcome:
         self._monkeypatch.setattr(sys, "argv", ["rtsep", *map(str, arguments)])
