@@ -9,17 +9,13 @@ from pathlib import Path
 
 from mido import Message, MetaMessage, MidiFile, MidiTrack
 
+from rtsep.general_midi import CHANNELS, DRUM_CHANNEL, PROGRAMS, assign_channels
 from rtsep.note_events import Note
 from rtsep.output_file import replacing
 
 TICKS_PER_BEAT = 960
 BEAT_US = 500_000
 TICKS_PER_SECOND = TICKS_PER_BEAT * 1_000_000 // BEAT_US
-
-#: General MIDI's channel for drums, counted from 0 (players show 10).
-DRUM_CHANNEL = 9
-#: General MIDI programs, counted from 0; every other stem is a grand piano.
-PROGRAMS = {"bass": 33, "guitar": 27, "piano": 0}
 
 
 def write_midi(
@@ -55,15 +51,9 @@ def write_midi(
     unknown = {note.stem for note in notes} - set(stems)
     if unknown:
         raise ValueError(f"notes of {sorted(unknown)}; expected stems among {list(stems)}")
-    pitched = [channel for channel in range(16) if channel != DRUM_CHANNEL]
-    channels: dict[str, int] = {}
-    for stem in stems:
-        if stem in drums:
-            channels[stem] = DRUM_CHANNEL
-        elif pitched:
-            channels[stem] = pitched.pop(0)
-        else:
-            raise ValueError(f"{len(stems)} stems; expected at most 15 that are not drums")
+    if sum(stem not in drums for stem in stems) >= CHANNELS:
+        raise ValueError(f"{len(stems)} stems; expected at most 15 that are not drums")
+    channels = assign_channels(stems, drums)
 
     file = MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT, charset="utf-8")
     file.tracks.append(
