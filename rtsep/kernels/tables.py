@@ -49,6 +49,8 @@ MIX_HEADER_WORDS = 16
 
 # --- slot header --------------------------------------------------------------------
 WRITTEN, VALID_FROM, LATENCY, NEUTRAL, RESIDUAL = 0, 8, 9, 10, 11
+# No note-on comes out later than this behind its sample, the engine's work included.
+NOTE_DELAY = 12
 HEARD, BUSY_NS, WORST_PPM, JUMPS = 13, 16, 17, 18
 ENGINE_MISSES, BAD_SAMPLES, FAILURES, NOTES, READY_EPOCH = 19, 20, 21, 22, 23
 SLOT_FALLBACK = 32

@@ -15,6 +15,7 @@ from rtsep.kernels import tables
 from rtsep.live.engine_process import EngineProcess, Task
 from rtsep.live.handover import Handover, TraceEntry
 from rtsep.live.hosts import AudioHost
+from rtsep.live.note_feed import NoteFeed
 from rtsep.live.report import Reporter, stated_latency
 from rtsep.live.session import Session, SessionFile, same_structure
 from rtsep.live.status import State, Status
@@ -78,8 +79,7 @@ class Live:
         self._deaths: deque[float] = deque(maxlen=STRIKES)
         self._given_up = False
         self._report = Reporter(host, self.handover)
-        self._notes: list[NoteEvent] = []
-        self._note_ons = 0
+        self._notes = NoteFeed(lambda: self.handover.frames)
 
     def start(self) -> None:
         """Open the host and start the engine; it plays once `poll` has seen it ready.
@@ -167,7 +167,7 @@ class Live:
 
     def _retire(self, engine: EngineProcess) -> None:
         """Close an engine whose slot the callback does not show; keep its counts."""
-        self._collect_notes(engine)
+        self._notes.leave(engine)
         self._report.forget(engine)
         engine.close()
 
@@ -180,6 +180,7 @@ class Live:
             self._open = False
             self.host.close()
             self.handover.want(None)
+            self._notes.hush()
             self._say("the audio server has gone; waiting for it")
         elif now - self._opened_at < REOPEN_EVERY_S:
             return
@@ -208,7 +209,6 @@ class Live:
     def _look_at_engines(self) -> None:
         for engine in self._engines():
             engine.poll()
-            self._collect_notes(engine)
         if self._next is not None:
             if self._open:
                 self._show_ports(self._next)
@@ -217,8 +217,10 @@ class Live:
             elif self._open and self._next.delivers(self._warm_frames()):
                 self._switch(self._next)
         current = self._current
-        if current is not None and current.state == "ended" and self._next is None:
-            self._strike(current.failure)
+        if current is not None and current.state == "ended":
+            self._notes.leave(current)
+            if self._next is None:
+                self._strike(current.failure)
         if current is not None and current.latency >= 0 and current.latency != self._stated:
             self._stated = current.latency
             self.host.latency_changed()
@@ -266,6 +268,7 @@ class Live:
         self.host.set_channels(tuple(dict.fromkeys((*engine.channels, *names))))
         self.handover.want(engine.slot)
         self._current, self._next = engine, None
+        self._notes.follow(engine)
         self._stated = engine.latency
         self.host.latency_changed()
         if old is None:
@@ -279,17 +282,12 @@ class Live:
         self.host.set_channels(engine.channels)
         self._retire(old)
 
-    def _collect_notes(self, engine: EngineProcess) -> None:
-        events = engine.take_notes()
-        if engine is not self._current:
-            return  # the engine that plays tells the notes
-        self._note_ons += sum(event.velocity > 0 for event in events)
-        self._notes = (self._notes + events)[-4096:]
-
     def take_notes(self) -> list[NoteEvent]:
-        """Notes since the last call, in frames of the host's stream; at most 4096."""
-        notes, self._notes = self._notes, []
-        return notes
+        """Notes since the last call, in frames of the host's stream; from any thread.
+
+        Every note that is switched on is switched off once, also where its engine ends.
+        """
+        return self._notes.take()
 
     def trace(self) -> list[TraceEntry]:
         """The callback's last events, oldest first."""
@@ -311,6 +309,11 @@ class Live:
         return stated_latency(self.host, self._current)
 
     @property
+    def note_delay_samples(self) -> int:
+        """No note-on is known later than this behind its sample; 0 before it is known."""
+        return self._current.header(tables.NOTE_DELAY) if self._current is not None else 0
+
+    @property
     def state(self) -> State:
         """What goes on, in a word."""
         if not self._open:
@@ -326,7 +329,7 @@ class Live:
             self.session,
             self._engines(),
             restarts=self.restarts,
-            notes=self._note_ons,
+            notes=self._notes.notes,
             message=self._message,
         )
 

@@ -19,7 +19,7 @@ from rtsep.bundle import load_bundle
 from rtsep.engine import Engine
 from rtsep.errors import RtsepError
 from rtsep.kernels import atomics, clock, publish, streams, tables
-from rtsep.latency import added_latency
+from rtsep.latency import added_latency, working_time
 from rtsep.live.engine_process import Semaphore, Task
 from rtsep.live.mixer import Mixer
 from rtsep.live.session import NO_TRANSCRIBER, Session
@@ -161,6 +161,8 @@ class Worker:
         hop = self.engine.preset.hop
         latency = added_latency(self._delay, self._block, hop, self._sample_rate)
         atomics.store(self._words, tables.LATENCY, latency)
+        work = working_time(self._block, hop, self._sample_rate)
+        self._header[tables.NOTE_DELAY] = self.engine.note_delay_samples + work
         atomics.store(self._words, tables.WRITTEN, position - self._delay)
         atomics.store(self._words, tables.VALID_FROM, position)
         atomics.store(self._words, tables.READY_EPOCH, self._epoch)
