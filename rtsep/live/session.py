@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rtsep.errors import SessionError
+from rtsep.general_midi import PROGRAMS, assign_channels
 from rtsep.output_file import replacing
 from rtsep.presets import PRESETS
 
@@ -32,6 +33,8 @@ NO_TRANSCRIBER = "none"
 """What a session says in place of a transcriber to have no notes."""
 
 Decibels = Annotated[float, Meta(ge=-120.0, le=24.0)]
+TIMINGS = ("steady", "earliest")
+NoteNumber = Annotated[int, Meta(ge=0, le=127)]
 
 
 class Effect(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +81,9 @@ class Strip(Struct, frozen=True, forbid_unknown_fields=True):
         How much later than the other stems.
     effects : tuple of Effect
         In order, before the gain.
+    channel, program : int or None
+        Of its notes at the MIDI port, counted from 1 as players show them; None is
+        General MIDI's channel and instrument for it.
     """
 
     gain_db: Decibels = 0.0
@@ -86,6 +92,8 @@ class Strip(Struct, frozen=True, forbid_unknown_fields=True):
     invert: bool = False
     delay_samples: Annotated[int, Meta(ge=0, le=MAX_DELAY_SAMPLES)] = 0
     effects: tuple[Effect, ...] = ()
+    channel: Annotated[int, Meta(ge=1, le=16)] | None = None
+    program: Annotated[int, Meta(ge=1, le=128)] | None = None
 
 
 class Monitor(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,6 +101,35 @@ class Monitor(Struct, frozen=True, forbid_unknown_fields=True):
 
     gain_db: Decibels = 0.0
     mute: bool = False
+
+
+class Midi(Struct, frozen=True, forbid_unknown_fields=True):
+    """How notes leave at the MIDI port.
+
+    Attributes
+    ----------
+    timing : {"steady", "earliest"}
+        "steady": all with the same delay, so that the rhythm is exact.  "earliest": as
+        soon as they are known, yet not before their stem sounds.
+    drum_map : dict of str to int
+        What is played for a drum, both as note numbers; a drum that is not named keeps
+        General MIDI's.
+    """
+
+    timing: str = TIMINGS[0]
+    drum_map: dict[str, NoteNumber] = {}
+
+    def __post_init__(self) -> None:
+        if self.timing not in TIMINGS:
+            known = " or ".join(TIMINGS)
+            raise ValueError(f"no timing is called `{self.timing}`; there is {known}")
+        wrong = [key for key in self.drum_map if key not in map(str, range(128))]
+        if wrong:
+            raise ValueError(f"`{wrong[0]}` is no drum's note; drums are numbers from 0 to 127")
+
+    def drum(self, note: int) -> int:
+        """What is played for a drum."""
+        return self.drum_map.get(str(note), note)
 
 
 class Session(Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +144,8 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
         notes.
     stems : dict of str to Strip
         A stem that is not named has a strip that changes nothing.
+    monitor : Monitor
+    midi : Midi
     """
 
     preset: str = "live"
@@ -114,6 +153,7 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
     transcriber: str | None = None
     stems: dict[str, Strip] = {}
     monitor: Monitor = Monitor()
+    midi: Midi = Midi()
 
     def __post_init__(self) -> None:
         if self.preset not in LIVE_PRESETS:
@@ -211,7 +251,7 @@ def _struct_at(kind: Any, inner: str) -> Any:
     """The Struct at a place inside another one."""
     if kind is Strip and inner.startswith("effects["):
         return Effect
-    return Monitor if inner == "monitor" else kind
+    return {"monitor": Monitor, "midi": Midi}.get(inner, kind)
 
 
 def _words(types: str) -> str:
@@ -256,6 +296,12 @@ def session_text(session: Session, stems: tuple[str, ...]) -> str:
             else entry(key, value, comment)
         )
 
+    def number(key: str, value: int | None, example: int, comment: str) -> str:
+        mark = "# " if value is None else ""
+        return f"{mark}{key} = {example if value is None else value}".ljust(24) + f"  # {comment}"
+
+    mapped = ", ".join(f"{drum} = {note}" for drum, note in session.midi.drum_map.items())
+    drum_map = f"drum_map = {{ {mapped} }}" if mapped else "# drum_map = { 42 = 44 }"
     lines = [
         "# rtsep session.  Change it while rtsep plays: it is read again at every save.",
         entry("preset", session.preset, ", ".join(LIVE_PRESETS)),
@@ -265,9 +311,15 @@ def session_text(session: Session, stems: tuple[str, ...]) -> str:
         "[monitor]  # the sum of all stems below",
         entry("gain_db", session.monitor.gain_db, "-120 to 24"),
         entry("mute", session.monitor.mute, "true or false"),
+        "",
+        "[midi]  # notes at the port of --midi-out",
+        entry("timing", session.midi.timing, "steady: with one delay; earliest: once known"),
+        drum_map.ljust(24) + "  # what is played for a drum, as note numbers",
     ]
-    for stem in (*stems, *(name for name in session.stems if name not in stems)):
-        strip = session.strip(stem)
+    names = (*stems, *(name for name in session.stems if name not in stems))
+    channels = assign_channels(names, ("drums",))
+    for stem in names:
+        strip, program = session.strip(stem), PROGRAMS.get(stem, 0) + 1
         lines += [
             "",
             f"[stems.{_key(stem)}]",
@@ -276,6 +328,8 @@ def session_text(session: Session, stems: tuple[str, ...]) -> str:
             entry("solo", strip.solo, "true: only stems with solo are heard"),
             entry("invert", strip.invert, "true: reversed polarity"),
             entry("delay_samples", strip.delay_samples, f"0 to {MAX_DELAY_SAMPLES}, later"),
+            number("channel", strip.channel, channels[stem] + 1, "of its notes, 1 to 16"),
+            number("program", strip.program, program, "its General MIDI instrument, 1 to 128"),
         ]
         for effect in strip.effects:
             kind, value = ("type", effect.type) if effect.type else ("plugin", effect.plugin)

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from rtsep.errors import OutputError, SessionError
 from rtsep.live.session import (
     LIVE_PRESETS,
+    TIMINGS,
     Effect,
+    Midi,
     Monitor,
     Session,
     SessionFile,
@@ -42,6 +44,11 @@ sessions = st.builds(
     model=st.none() | text,
     transcriber=st.none() | text,
     monitor=st.builds(Monitor, gain_db=decibels, mute=st.booleans()),
+    midi=st.builds(
+        Midi,
+        timing=st.sampled_from(TIMINGS),
+        drum_map=st.dictionaries(st.integers(0, 127).map(str), st.integers(0, 127), max_size=3),
+    ),
     stems=st.dictionaries(
         st.sampled_from(STEMS) | text,
         st.builds(
@@ -52,6 +59,8 @@ sessions = st.builds(
             invert=st.booleans(),
             delay_samples=st.integers(0, 48_000),
             effects=st.lists(effects, max_size=2).map(tuple),
+            channel=st.none() | st.integers(1, 16),
+            program=st.none() | st.integers(1, 128),
         ),
         max_size=3,
     ),
@@ -63,12 +72,12 @@ def test_what_is_written_is_read_again(session: Session) -> None:
     read = parse_session(session_text(session, STEMS).encode(), "s.toml")
     assert read.stems.keys() == {*STEMS, *session.stems}
     assert all(read.strip(stem) == session.strip(stem) for stem in read.stems)
-    assert (read.preset, read.model, read.transcriber, read.monitor) == (
+    assert (read.preset, read.model, read.transcriber) == (
         session.preset,
         session.model,
         session.transcriber,
-        session.monitor,
     )
+    assert (read.monitor, read.midi) == (session.monitor, session.midi)
 
 
 def test_every_line_of_the_template_says_what_it_is(tmp_path: Path) -> None:
@@ -120,6 +129,13 @@ def test_a_file_that_is_there_is_never_written(tmp_path: Path) -> None:
         ("[stems]\ndrums = 3", "s.toml: stems.drums is a whole number; expected a table"),
         ("monitor = 3", "s.toml: monitor is a whole number; expected a table"),
         ("[monitor]\nsolo = true", "s.toml: monitor.solo is not known; expected one of gain_db"),
+        ("[midi]\ntiming = 'fast'", "s.toml: midi: no timing is called fast; there is steady or"),
+        ("[midi]\ntime = 'x'", "s.toml: midi.time is not known; expected one of timing, drum_map"),
+        ("[midi.drum_map]\nkick = 3", "s.toml: midi: kick is no drum's note; drums are numbers"),
+        ("[midi.drum_map]\n200 = 3", "s.toml: midi: 200 is no drum's note; drums are numbers"),
+        ("[midi.drum_map]\n38 = 200", "s.toml: midi.drum_map cannot be that; expected a whole"),
+        ("[stems.bass]\nchannel = 17", "stems.bass.channel cannot be that; expected a whole"),
+        ("[stems.bass]\nprogram = 0", "stems.bass.program cannot be that; expected a whole"),
         ("[[stems.drums.effects]]\n", "stems.drums.effects[0]: an effect has either type or"),
         (
             "[[stems.drums.effects]]\ntype = 'A'\nplugin = 'B'\n",
