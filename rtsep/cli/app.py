@@ -142,6 +142,14 @@ def live(
         ),
     ] = None,
     no_notes: Annotated[bool, typer.Option("--no-notes", help="Stems only.")] = False,
+    midi_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Play the notes at a MIDI port of this name, a channel a stem. It is made; "
+            "on Windows it is one that is there, such as loopMIDI's.",
+            metavar="NAME",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="JACK: the client's name.")] = "rtsep",
     status: Annotated[
         bool, typer.Option("--status", help="One JSON line a second instead of the view.")
@@ -159,6 +167,7 @@ def live(
     rtsep live --input system:capture --output system:playback
     rtsep live --connect 'ardour:{stem}/audio_in' --session set.toml
     rtsep live --host portaudio --input 'USB Audio' --output BlackHole --block 128
+    rtsep live --midi-out notes
     rtsep live --status | jq .misses
     """
     from rtsep.cli.live import Options, play
@@ -177,6 +186,7 @@ def live(
             connect=connect,
             name=name,
             status=status,
+            midi_out=midi_out,
         )
     )
 

@@ -17,6 +17,7 @@ from rtsep import probes
 from rtsep.cli.console import complain, stdout
 from rtsep.cli.view import TerminalView, View, choose_view
 from rtsep.errors import RtsepError, SetupError
+from rtsep.live.listeners import Listener, Listeners
 from rtsep.live.session import (
     LIVE_PRESETS,
     NO_TRANSCRIBER,
@@ -55,6 +56,7 @@ class Options:
     connect: str | None = None
     name: str = "rtsep"
     status: bool = False
+    midi_out: str | None = None
 
 
 def play(options: Options) -> None:
@@ -67,9 +69,20 @@ def play(options: Options) -> None:
     """
     decided = decide(options)
     host = choose_host(options)
-    session, file = choose_session(options.session, decided)
-    view: View = _StatusStream(sys.stdout) if options.status else choose_view(stdout())
-    _play(host, session, file, view)
+    with Listeners() as listeners:
+        for listener in _open_listeners(options):
+            listeners.add(listener)
+        session, file = choose_session(options.session, decided)
+        view: View = _StatusStream(sys.stdout) if options.status else choose_view(stdout())
+        _play(host, session, file, view, listeners)
+
+
+def _open_listeners(options: Options) -> Iterator[Listener]:
+    """Where notes and stems go beside the audio host, each as soon as it is open."""
+    if options.midi_out is not None:
+        from rtsep_bridge.midi_out import MidiOut
+
+        yield MidiOut(options.midi_out)
 
 
 def decide(options: Options) -> dict[str, str]:
@@ -252,7 +265,13 @@ class _Endings:
             signal.signal(number, handler)
 
 
-def _play(host: "AudioHost", session: Session, file: SessionFile | None, view: View) -> None:
+def _play(
+    host: "AudioHost",
+    session: Session,
+    file: SessionFile | None,
+    view: View,
+    listeners: Listeners,
+) -> None:
     from rtsep.live.player import Live
 
     messages: list[str] = []
@@ -262,11 +281,12 @@ def _play(host: "AudioHost", session: Session, file: SessionFile | None, view: V
         reader = _Reader()
         try:
             live.start()
+            listeners.start(live)
             reader.give(view.open)
             due, told = time.monotonic(), set[str]()
             while not endings.come and reader.there:
                 live.poll()
-                live.take_notes()
+                messages += listeners.poll()
                 messages += [line for line in _remarks(host, live) if line not in told]
                 told.update(messages)
                 while messages:
@@ -279,6 +299,7 @@ def _play(host: "AudioHost", session: Session, file: SessionFile | None, view: V
             last = msgspec.structs.replace(live.status(), state="stopped")
         finally:
             reader.give(view.close)
+            listeners.close()
             live.stop()
         if not isinstance(view, TerminalView):
             reader.give(view.show, last)
