@@ -70,7 +70,7 @@ class MalformedMessage(ValueError):  # noqa: N818, the name says what is wrong
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         self.reason = reason
-        shown = "".join(c if c.isprintable() else "?" for c in detail[:200])
+        shown = as_text(detail)[:200]
         super().__init__(f"{reason.value}: {shown}" if shown else reason.value)
 
 
@@ -268,6 +268,11 @@ def channels(header: Header) -> int:
     if isinstance(header, Stems):
         return 2 * len(header.stems)
     return MIX_CHANNELS if isinstance(header, Mix) else 0
+
+
+def as_text(line: str) -> str:
+    """A line as a `Text`: without control characters, cut to its length."""
+    return "".join(c if c.isprintable() else "?" for c in line)[:256]
 
 
 def topic(kind: type[Header]) -> bytes:

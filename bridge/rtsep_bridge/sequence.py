@@ -1,8 +1,56 @@
-"""Which messages of a stream are new, and what became of the others."""
+"""The numbers of a stream's messages: given by a sender, watched by a reader."""
 
+import secrets
 from enum import StrEnum
+from typing import TypedDict
+
+from rtsep_bridge.messages import Header
 
 WINDOW = 64
+
+
+class Numbers(TypedDict):
+    """What of a header is not its kind's own."""
+
+    session: int
+    sequence: int
+    sample: int
+    sample_rate: int
+
+
+class Sender:
+    """Numbers what one sender says in one session, each kind by itself.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+    session : int, optional
+        Drawn at random where it is not given.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        The next number of every kind that was sent; who goes on with a session of
+        another's takes these over.
+    """
+
+    def __init__(self, sample_rate: int, session: int | None = None) -> None:
+        self.sample_rate = sample_rate
+        self.session = 1 + secrets.randbelow(2**63 - 1) if session is None else session
+        self.counts: dict[str, int] = {}
+
+    def numbers(self, kind: type[Header], sample: int) -> Numbers:
+        """The first fields of the next message of a kind."""
+        tag = str(kind.__struct_config__.tag)
+        sequence = self.counts.get(tag, 0)
+        self.counts[tag] = sequence + 1
+        return {
+            "session": self.session,
+            "sequence": sequence,
+            "sample": sample,
+            "sample_rate": self.sample_rate,
+        }
 
 
 class Verdict(StrEnum):
