@@ -58,6 +58,12 @@ def make_realtime(priority: int) -> RealTime:
     return _take_priority(min(priority, HIGHEST))
 
 
+def make_normal() -> None:
+    """Take `make_realtime` back, for work that has time (Linux; elsewhere it stays)."""
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+
+
 def lock_memory() -> RealTime:
     """Keep this process's memory from being paged out, now and later.
 
