@@ -49,7 +49,7 @@ class Task:
 
 
 @contextmanager
-def _no_interrupt() -> Iterator[None]:
+def no_interrupt() -> Iterator[None]:
     """Keep Ctrl-C, which the terminal sends to all, from processes that start meanwhile.
 
     The host process gets it afterwards, and decides what it means.
@@ -127,7 +127,7 @@ class EngineProcess:
         self._process = context.Process(
             target=_run, args=(task, self._semaphore, other), daemon=True, name="rtsep engine"
         )
-        with _no_interrupt():
+        with no_interrupt():
             self._process.start()
         other.close()
 

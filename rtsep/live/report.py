@@ -12,10 +12,8 @@ from rtsep.live.handover import Handover
 from rtsep.live.hosts import AudioHost
 from rtsep.live.session import Session
 from rtsep.live.shared import MIX_METER, meters
-from rtsep.live.status import Latency, State, Status, StemStatus
+from rtsep.live.status import Latency, State, Status, stem_level
 from rtsep.presets import PRESETS
-
-QUIET_DB = -120.0
 
 
 class Reporter:
@@ -66,7 +64,7 @@ class Reporter:
         if segment is not None and state != "waiting for server":
             levels = meters(segment).copy()
         names = [*(current.stems if current is not None else ()), "monitor"]
-        rows = [_level(name, levels[2 * i : 2 * i + 2]) for i, name in enumerate(names)]
+        rows = [stem_level(name, levels[2 * i : 2 * i + 2]) for i, name in enumerate(names)]
         counts = self._past + sum(map(_counts, engines))
         median, tail, longest = handover.callback_us()
         return Status(
@@ -92,7 +90,7 @@ class Reporter:
             bad_samples=int(counts[1]),
             stems=rows[:-1],
             monitor=rows[-1],
-            mix=_level("mix", levels[MIX_METER : MIX_METER + 2]),
+            mix=stem_level("mix", levels[MIX_METER : MIX_METER + 2]),
             notes=notes,
             last_miss=self._last_miss or None,
             message=message,
@@ -126,13 +124,3 @@ def _counts(engine: EngineProcess) -> NDArray[np.int64]:
     return np.array(
         [engine.header(tables.ENGINE_MISSES), engine.header(tables.BAD_SAMPLES)], np.int64
     )
-
-
-def _level(name: str, rows: NDArray[np.float32]) -> StemStatus:
-    """A stereo pair's meters in dB."""
-
-    def decibels(power: float) -> float | None:
-        db = 10.0 * np.log10(max(power, 1e-30))
-        return round(float(db), 1) if db > QUIET_DB else None
-
-    return StemStatus(name, decibels(float(rows[:, 0].max()) ** 2), decibels(rows[:, 1].mean()))

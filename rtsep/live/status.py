@@ -3,10 +3,13 @@
 from typing import Literal
 
 import msgspec
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 State = Literal["starting", "playing", "bypassed", "waiting for server", "stopped"]
 VERSION = 1
+QUIET_DB = -120.0
 
 
 class StemStatus(Struct):
@@ -22,6 +25,23 @@ class StemStatus(Struct):
     name: str
     peak_db: float | None
     rms_db: float | None
+
+
+def stem_level(name: str, rows: NDArray[np.float32]) -> StemStatus:
+    """A stereo pair's meters in dB.
+
+    Parameters
+    ----------
+    name : str
+    rows : float32 [2, 2]
+        Left and right: peak and mean square, as `rtsep.kernels.publish.meter` keeps them.
+    """
+
+    def decibels(power: float) -> float | None:
+        db = 10.0 * np.log10(max(power, 1e-30))
+        return round(float(db), 1) if db > QUIET_DB else None
+
+    return StemStatus(name, decibels(float(rows[:, 0].max()) ** 2), decibels(rows[:, 1].mean()))
 
 
 class Latency(Struct):
@@ -54,7 +74,7 @@ class Status(Struct):
         "starting", "playing", "bypassed" (the mix goes out instead of stems),
         "waiting for server" or "stopped".
     host : str
-        "jack" or "portaudio".
+        "jack" or "portaudio"; "bridge" for a mix that comes over the bridge.
     sample_rate, block : int
         In Hz and in frames.
     frames : int
