@@ -214,6 +214,8 @@ class Server:
         if any(other.opened and other.opened.session == header.session for other in others):
             self._refuse(peer, "this session is somebody else's; draw another number")
             return
+        if peer.opened is None:
+            self._say(f"a mix opens: {header.sample_rate:,} Hz, {header.preset}")
         peer.open(header, frame)
         if peer.process is not None and peer.process.state == "ready":
             peer.process.open(frame, {})
@@ -369,6 +371,9 @@ class Server:
         peer = self._peers.pop(identity, None)
         if peer is not None:
             self._release(peer)
+            if peer.opened is not None:
+                dropped = peer.late + peer.mix.lost
+                self._say(f"a mix has ended; {dropped:,} of its blocks never reached an engine")
 
     def close(self) -> None:
         """End the engines and let the address go."""

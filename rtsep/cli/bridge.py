@@ -25,6 +25,33 @@ def _bridge() -> None:
 
 
 @app.command()
+def serve(
+    bind: Annotated[
+        str,
+        typer.Option(
+            help="tcp://HOST:PORT or ipc://PATH; beyond this machine it takes keys.",
+            metavar="ADDRESS",
+        ),
+    ] = "tcp://127.0.0.1:7610",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Bundle, by name or path; else each preset's own.", metavar="BUNDLE"),
+    ] = None,
+    no_notes: Annotated[bool, typer.Option("--no-notes", help="Stems only.")] = False,
+    sessions: Annotated[int, typer.Option(help="How many mixes at once, at most.")] = 8,
+) -> None:
+    """Take mixes from plugins and programs, give them their stems and notes.
+
+    A mix of the DAW comes from rtsep's plugin there, which finds the bridge at its usual
+    address by itself. Ends with Ctrl-C.
+    """
+    from rtsep.cli.bridge_serve import Options
+    from rtsep.cli.bridge_serve import serve as run
+
+    run(Options(bind=bind, model=model, notes=not no_notes, sessions=sessions))
+
+
+@app.command()
 def keys(
     allow: Annotated[
         tuple[str, str] | None,

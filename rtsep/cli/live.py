@@ -1,20 +1,19 @@
 """``rtsep live``: what is asked for is checked, then it plays until it is told to end."""
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 import msgspec
 
 from rtsep import probes
 from rtsep.cli.console import complain, stdout
+from rtsep.cli.endings import Endings
 from rtsep.cli.view import TerminalView, View, choose_view
 from rtsep.errors import RtsepError, SetupError
 from rtsep.live.listeners import Listener, Listeners
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 #: For PortAudio, where the player says nothing.
 _RATE, _BLOCK = 48_000, 128
-_ENDINGS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 @dataclass(frozen=True)
@@ -246,25 +244,6 @@ class _StatusStream:
         """Do nothing."""
 
 
-class _Endings:
-    """Signals that end the playing, noted instead of raised while the context lasts."""
-
-    def __init__(self) -> None:
-        self.come = False
-
-    def __enter__(self) -> "_Endings":
-        numbers = [getattr(signal, name) for name in _ENDINGS if hasattr(signal, name)]
-        self._before = {number: signal.signal(number, self._note) for number in numbers}
-        return self
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.come = True
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
 def _play(
     host: "AudioHost",
     session: Session,
@@ -277,7 +256,7 @@ def _play(
     messages: list[str] = []
     live = Live(host, session, session_file=file, say=messages.append)
     started = time.monotonic()
-    with _Endings() as endings:
+    with Endings() as endings:
         reader = _Reader()
         try:
             live.start()
