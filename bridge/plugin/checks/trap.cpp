@@ -79,6 +79,8 @@ Function next(const char* name) {
 
 }  // namespace trap
 
+// Seen by every library of the process, also by those that it loads later.
+#pragma GCC visibility push(default)
 extern "C" {
 
 void* __libc_malloc(size_t);
@@ -129,3 +131,4 @@ int sem_post(sem_t* s) {
 }
 
 }  // extern "C"
+#pragma GCC visibility pop
