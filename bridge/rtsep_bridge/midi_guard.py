@@ -150,6 +150,8 @@ class Guard:
                 self._schedule.set_stem(record.stem, record.first, program)
             elif record.kind == records.HUSH:
                 self._schedule.hush()
+            elif record.kind == records.SILENCE:
+                self._schedule.silence()
 
 
 def _read(inbox: "queue.SimpleQueue[bytes | None]") -> None:

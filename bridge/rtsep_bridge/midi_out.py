@@ -15,8 +15,9 @@ from rtsep.general_midi import DRUM_CHANNEL, PROGRAMS, assign_channels
 from rtsep.live.session import NO_TRANSCRIBER, Session
 from rtsep.note_events import NoteEvent
 from rtsep.songs import find_transcriber
+from rtsep_bridge.midi_patch import JackPatch
 from rtsep_bridge.midi_port import MidiPort
-from rtsep_bridge.midi_records import ALIVE, HUSH, NO_PROGRAM, OFF, ON, STEM, Record
+from rtsep_bridge.midi_records import ALIVE, HUSH, NO_PROGRAM, OFF, ON, SILENCE, STEM, Record
 from rtsep_bridge.midi_timing import HostClock, Timing
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 ALIVE_EVERY_NS = 200_000_000
 REOPEN_EVERY_S = 2.0
+PATCH_EVERY_S = 1.0
+PATCH_TRIES = 30
 
 
 class MidiOut:
@@ -55,6 +58,8 @@ class MidiOut:
         self._api = self._port.api
         self._opened_at = time.monotonic()
         self._refusal = ""
+        self._patch = JackPatch(name)
+        self._patched_at, self._patch_tries = 0.0, 0
         self._live: Live | None = None
         self._away = self._still = False
         self._clock = HostClock()
@@ -132,7 +137,9 @@ class MidiOut:
             self._drop_port()  # the port went with the server
         if self._port is not None and not self._port.alive():
             self._drop_port()
-        return self._open_again() if self._port is None and not away else []
+        lines = self._open_again() if self._port is None and not away else []
+        self._look_at_connections()
+        return lines
 
     def _drop_port(self) -> None:
         with self._lock:
@@ -155,7 +162,23 @@ class MidiOut:
         with self._lock:
             self._port = port
             self._tell_stems()
-        return [f"the MIDI port '{self._name}' has gone and was opened anew; connect it again"]
+        self._patched_at, self._patch_tries = 0.0, PATCH_TRIES
+        return [f"the MIDI port '{self._name}' had gone and was opened anew"]
+
+    def _look_at_connections(self) -> None:
+        """Know what a port of JACK's is connected to; connect one that has come back."""
+        now = time.monotonic()
+        if self._port is None or self._api != "JACK" or now - self._patched_at < PATCH_EVERY_S:
+            return
+        self._patched_at = now
+        if self._patch_tries == 0:
+            self._patch.look()
+            return
+        self._patch_tries -= 1
+        if self._patch.restore():
+            self._patch_tries = 0
+            with self._lock:
+                self._send([Record(SILENCE)])  # ends what sounds since the port went
 
     def _look_at_session(self, session: Session, *, anew: bool = False) -> None:
         """Follow what the session says of stems, and of the transcriber that names them."""
@@ -176,7 +199,7 @@ class MidiOut:
             strip = self._session.strip(stem)
             channel = channels[stem] if strip.channel is None else strip.channel - 1
             if strip.program is not None:
-                program = strip.program - 1
+                program = strip.program - 1 if strip.program > 0 else NO_PROGRAM
             else:
                 program = NO_PROGRAM if channel == DRUM_CHANNEL else PROGRAMS.get(stem, 0)
             told.append(Record(STEM, 0, 0, number, channel, program))
@@ -188,6 +211,7 @@ class MidiOut:
             port, self._port, self._live = self._port, None, None
         if port is not None:
             port.close()
+        self._patch.close()
 
 
 def _stems_of(session: Session) -> dict[str, bool]:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 MOST = 4096
 """Note-ons that may wait for their time; more are refused."""
+REMIND_NS = 2_000_000_000
+"""After so long a rest a stem's program is sent again with its next note, for a synthesizer
+that was connected, or started, meanwhile."""
 NOTE_OFF, NOTE_ON, CONTROL, PROGRAM = 0x80, 0x90, 0xB0, 0xC0
 ALL_NOTES_OFF = 123
 CHANNELS = 16
@@ -34,6 +37,7 @@ class Schedule:
         self._holders: dict[tuple[int, int], int] = {}
         self._channels: dict[int, int] = {}
         self._programs: dict[int, int | None] = {}
+        self._struck: dict[int, int] = {}
 
     def set_stem(self, stem: int, channel: int, program: int | None) -> None:
         """Choose a stem's channel and instrument; its notes on another one end first.
@@ -81,8 +85,15 @@ class Schedule:
             if kind == NOTE_OFF:
                 self._end(serial)
             elif self._waiting.pop(serial, None) is not None:
+                self._remind(stem, now_ns)
                 self._begin(serial, stem, note, velocity)
         return self._heap[0][0] if self._heap else None
+
+    def _remind(self, stem: int, now_ns: int) -> None:
+        program = self._programs[stem]
+        if program is not None and now_ns - self._struck.get(stem, 0) > REMIND_NS:
+            self._send([PROGRAM | self._channels[stem], program])
+        self._struck[stem] = now_ns
 
     def _begin(self, serial: int, stem: int, note: int, velocity: int) -> None:
         channel = self._channels[stem]

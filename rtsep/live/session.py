@@ -83,7 +83,8 @@ class Strip(Struct, frozen=True, forbid_unknown_fields=True):
         In order, before the gain.
     channel, program : int or None
         Of its notes at the MIDI port, counted from 1 as players show them; None is
-        General MIDI's channel and instrument for it.
+        General MIDI's channel and instrument for it, and program 0 leaves the
+        instrument as it is.
     """
 
     gain_db: Decibels = 0.0
@@ -93,7 +94,7 @@ class Strip(Struct, frozen=True, forbid_unknown_fields=True):
     delay_samples: Annotated[int, Meta(ge=0, le=MAX_DELAY_SAMPLES)] = 0
     effects: tuple[Effect, ...] = ()
     channel: Annotated[int, Meta(ge=1, le=16)] | None = None
-    program: Annotated[int, Meta(ge=1, le=128)] | None = None
+    program: Annotated[int, Meta(ge=0, le=128)] | None = None
 
 
 class Monitor(Struct, frozen=True, forbid_unknown_fields=True):
@@ -329,7 +330,7 @@ def session_text(session: Session, stems: tuple[str, ...]) -> str:
             entry("invert", strip.invert, "true: reversed polarity"),
             entry("delay_samples", strip.delay_samples, f"0 to {MAX_DELAY_SAMPLES}, later"),
             number("channel", strip.channel, channels[stem] + 1, "of its notes, 1 to 16"),
-            number("program", strip.program, program, "its General MIDI instrument, 1 to 128"),
+            number("program", strip.program, program, "its instrument, 1 to 128; 0: as it is"),
         ]
         for effect in strip.effects:
             kind, value = ("type", effect.type) if effect.type else ("plugin", effect.plugin)

@@ -60,7 +60,7 @@ sessions = st.builds(
             delay_samples=st.integers(0, 48_000),
             effects=st.lists(effects, max_size=2).map(tuple),
             channel=st.none() | st.integers(1, 16),
-            program=st.none() | st.integers(1, 128),
+            program=st.none() | st.integers(0, 128),
         ),
         max_size=3,
     ),
@@ -135,7 +135,7 @@ def test_a_file_that_is_there_is_never_written(tmp_path: Path) -> None:
         ("[midi.drum_map]\n200 = 3", "s.toml: midi: 200 is no drum's note; drums are numbers"),
         ("[midi.drum_map]\n38 = 200", "s.toml: midi.drum_map cannot be that; expected a whole"),
         ("[stems.bass]\nchannel = 17", "stems.bass.channel cannot be that; expected a whole"),
-        ("[stems.bass]\nprogram = 0", "stems.bass.program cannot be that; expected a whole"),
+        ("[stems.bass]\nprogram = -1", "stems.bass.program cannot be that; expected a whole"),
         ("[[stems.drums.effects]]\n", "stems.drums.effects[0]: an effect has either type or"),
         (
             "[[stems.drums.effects]]\ntype = 'A'\nplugin = 'B'\n",
