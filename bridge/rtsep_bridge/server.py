@@ -14,25 +14,20 @@ from threading import Event
 
 import zmq
 
-from rtsep import __version__, realtime
+from rtsep import realtime
 from rtsep.live.hosts import ENGINE_PRIORITY
 from rtsep_bridge.addresses import Address
-from rtsep_bridge.doors import Doors
+from rtsep_bridge.front import Front
 from rtsep_bridge.messages import (
     KINDS,
-    VERSION,
     AnyHeader,
     Bytes,
     Control,
-    Counters,
     Header,
-    Hello,
     Message,
     Mix,
     Open,
-    Refusal,
     StatusReport,
-    as_text,
     encode,
     topic,
 )
@@ -41,18 +36,20 @@ from rtsep_bridge.sequence import Sender, Verdict
 from rtsep_bridge.stream import blank_status
 from rtsep_bridge.stream_process import StreamProcess
 
-MOST_PEERS = 64
 STRIKES_S = 30.0
 """A session whose third engine dies within this time ends."""
 _TICK_S = 0.02
 _STATUS_S = 1.0
 _BURST = 16
 """Messages that are taken in a row before everybody else is looked at."""
+_TRIES = 3
+"""Engines that may fail to start, one after the other."""
+_PAUSE_S = 1e-4
 _BREATH_EVERY_S, _BREATH_S = 0.02, 0.001
 _KINDS = {topic(kind): str(kind.__struct_config__.tag) for kind in KINDS}
 
 
-class Server:
+class Server(Front):
     """Serves until it is told to stop.
 
     Engines are processes that import the program's main module anew: a script keeps what
@@ -70,13 +67,6 @@ class Server:
     say : callable
         Gets lines for whoever watches.
 
-    Attributes
-    ----------
-    counters : Counters
-        What came of all that arrived.
-    key : str
-        The bridge's public key; empty where it needs none.
-
     Raises
     ------
     RtsepError
@@ -93,25 +83,20 @@ class Server:
         keys: Path | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.counters = Counters()
         self._models = model, transcriber
         self._most, self._say = sessions, say
         self.granted = realtime.make_realtime(ENGINE_PRIORITY + 1)
         priority = ENGINE_PRIORITY + 2 if self.granted.granted else 0
         try:
-            self._doors = Doors(address, folder=keys, priority=priority)
+            super().__init__(address, keys=keys, priority=priority)
         except BaseException:
             realtime.make_normal()
             raise
-        self.key = self._doors.key
         realtime.lock_memory()
-        self._peers: dict[bytes, Peer] = {}
-        self._sender = Sender(48_000)
         self._poller = zmq.Poller()
         self._poller.register(self._doors.mix, zmq.POLLIN)
         self._spare: StreamProcess | None = None
-        self._spare_failures = 0
-        self._complained: set[str] = set()
+        self._spare_failures, self._spare_failure = 0, ""
         self._tick_at = self._status_at = 0.0
         self._idle_at = time.monotonic()
 
@@ -138,9 +123,10 @@ class Server:
 
     def step(self) -> None:
         """Wait for a while at most, and deal with what has come."""
+        before = time.monotonic()
         ready = dict(self._poller.poll(int(1000 * _TICK_S)))
         now = time.monotonic()
-        if not ready:
+        if now - before > _PAUSE_S:
             self._idle_at = now
         elif now - self._idle_at > _BREATH_EVERY_S:
             # At real-time priority a flood would leave nothing of a core to others.
@@ -157,52 +143,13 @@ class Server:
 
     # --- what comes from programs ---------------------------------------------------
 
-    def _take_burst(self) -> None:
-        for _ in range(_BURST):
-            parts = self._doors.receive()
-            if parts is None:
-                return
-            identity, *frames = parts
-            message = self.counters.take(frames)
-            if message is None:
-                continue
-            try:
-                self._take(self._peers.get(identity), identity, message.header, frames)
-            except LookupError:
-                self._forget(identity)
-
-    def _take(
-        self, peer: Peer | None, identity: bytes, header: AnyHeader, frames: list[bytes]
-    ) -> None:
-        if isinstance(header, Hello):
-            self._greet(identity, header)
-        elif peer is None:
-            self._refuse(self._new_peer(identity), "no hello came before this; say hello first")
-        elif isinstance(header, Open):
+    def _take(self, peer: Peer, header: AnyHeader, frames: list[bytes]) -> None:
+        if isinstance(header, Open):
             self._open(peer, header, frames[0])
         elif isinstance(header, Mix):
             self._take_mix(peer, header, frames)
         elif isinstance(header, Control):
             self._take_control(peer, header, frames[0])
-
-    def _new_peer(self, identity: bytes) -> Peer:
-        if len(self._peers) >= MOST_PEERS:
-            idle = [peer for peer in self._peers.values() if peer.opened is None]
-            # There are fewer sessions than peers, so there always is one.
-            self._forget(min(idle, key=lambda peer: peer.seen).identity)
-        return self._peers.setdefault(identity, Peer(identity))
-
-    def _greet(self, identity: bytes, header: Hello) -> None:
-        peer = self._peers.get(identity) or self._new_peer(identity)
-        if VERSION not in header.versions:
-            spoken = ", ".join(map(str, header.versions))
-            self._refuse(
-                peer, f"versions {spoken} of the protocol; version {VERSION} is spoken here"
-            )
-            return
-        numbers = peer.sender.numbers(Hello, header.sample)
-        program = f"rtsep {__version__}"
-        self._answer(peer, Message(Hello(**numbers, versions=(VERSION,), program=program)))
 
     def _open(self, peer: Peer, header: Open, frame: bytes) -> None:
         if peer.opened is None and self.sessions >= self._most:
@@ -213,6 +160,10 @@ class Server:
         others = (other for other in self._peers.values() if other is not peer)
         if any(other.opened and other.opened.session == header.session for other in others):
             self._refuse(peer, "this session is somebody else's; draw another number")
+            return
+        if peer.process is None and self._spare_failures >= _TRIES:
+            self._spare_failures -= 1  # one more, for who asks again
+            self._refuse(peer, self._spare_failure)
             return
         if peer.opened is None:
             self._say(f"a mix opens: {header.sample_rate:,} Hz, {header.preset}")
@@ -242,14 +193,6 @@ class Server:
             peer.process.control(frame)
 
     # --- what goes to programs ------------------------------------------------------
-
-    def _answer(self, peer: Peer, message: Message) -> None:
-        peer.answer(self._doors, encode(message))
-
-    def _refuse(self, peer: Peer, reason: str) -> None:
-        numbers = peer.sender.numbers(Refusal, 0)
-        refusal = Refusal(**numbers, versions=(VERSION,), reason=as_text(reason))
-        self._answer(peer, Message(refusal))
 
     def _hand_on(self, peer: Peer, process: StreamProcess) -> None:
         """Give a program, and all that listen, what its engine has made."""
@@ -333,16 +276,14 @@ class Server:
             spare.poll()
             if spare.state == "ended":
                 self._spare_failures += 1
+                self._spare_failure = spare.failure
                 self._say(spare.failure)
-                for peer in self._peers.values():
-                    if peer.opened is not None and peer.process is None:
-                        peer.message = spare.failure
                 spare.close()
                 self._spare = spare = None
             elif spare.state == "ready":
                 self._spare_failures = 0
         wanted = min(self._most, self.sessions + 1) > len(self.engine_pids)
-        if spare is None and wanted and self._spare_failures < 3:
+        if spare is None and wanted and self._spare_failures < _TRIES:
             self._spare = StreamProcess(*self._models, ENGINE_PRIORITY)
 
     def _tell_status(self) -> None:
@@ -368,7 +309,8 @@ class Server:
                 self._forget(peer.identity)
 
     def _forget(self, identity: bytes) -> None:
-        peer = self._peers.pop(identity, None)
+        peer = self._peers.get(identity)
+        super()._forget(identity)
         if peer is not None:
             self._release(peer)
             if peer.opened is not None:
