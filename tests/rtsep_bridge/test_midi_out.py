@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.midi_listener import MidiListener
 from rtsep.errors import SetupError
 from rtsep_bridge import midi_guard
 from rtsep_bridge.midi_port import MidiPort
@@ -20,7 +21,6 @@ from tests.rtsep_bridge.midi_rig import (
     GUITAR,
     NAME,
     PIANO,
-    Listener,
     MidiRig,
     beeps,
     held,
@@ -217,7 +217,7 @@ def test_a_port_that_takes_nothing_any_more_is_given_up_without_waiting(
 def test_a_port_ends_what_waits_and_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
     with jack_server() as server:
         monkeypatch.setenv("JACK_DEFAULT_SERVER", server.name)
-        port, listener = MidiPort(NAME), Listener(server.name)
+        port, listener = MidiPort(NAME), MidiListener(server.name, f"rtsep-midi:{NAME}")
         try:
             until(lambda: listener.connections > 0, "the port")
             now = time.monotonic_ns()
