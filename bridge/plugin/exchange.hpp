@@ -78,6 +78,7 @@ struct Exchange {
     std::atomic<int64_t> valid_to{0};
     std::atomic<int64_t> latency{0};  // from the input to the output, W included
     std::atomic<int64_t> slack{0};    // W of it: what the way to the engine and back may take
+    std::atomic<bool> known{false};   // an engine has said how late it is
     std::atomic<uint32_t> epoch{0};   // one more whenever what sounds must end
     std::atomic<int64_t> notes_queued{0};
     std::array<QueuedNote, kNoteQueue> notes;
@@ -91,6 +92,7 @@ struct Exchange {
         for (auto& ring : stems) ring.assign(kRing, 0.0f);
         written = blocks = played = valid_from = valid_to = 0;
         notes_taken = notes_queued = 0;
+        known = false;
         epoch.fetch_add(1);
     }
 };

@@ -133,7 +133,9 @@ void Player::wait_for_stems(int frames) {
         if (source_ == Source::none) latency_ = x_.latency.load(std::memory_order_acquire);
         const int64_t end = now_ + frames - latency_;
         const int64_t from = std::max<int64_t>(0, now_ - latency_);
-        if (end <= 0 || have(from, end)) return;
+        // Nothing goes out before it is known how late: what was skipped would be lost.
+        const bool begun = source_ != Source::none || x_.known.load(std::memory_order_acquire);
+        if (begun && (end <= 0 || have(from, end))) return;
         const int64_t there = x_.valid_to.load(std::memory_order_acquire);
         // What comes after a gap will not fill it.
         if (there >= end && x_.valid_from.load(std::memory_order_acquire) > from) return;

@@ -11,6 +11,7 @@ namespace rtsep {
 namespace {
 
 constexpr int kMaxFrames = 1024;   // of a message
+constexpr int kOfflineFrames = 256;  // the least that W is
 constexpr int kMessagesAtOnce = 256;
 constexpr const char* kBusNames[kBuses] = {"drums", "bass", "guitar", "piano", "", "", ""};
 
@@ -90,6 +91,7 @@ void Network::take_opened(const Message& message) {
     }
     map_stems(message.names);
     state_latency(message.latency);
+    x_.known.store(true, std::memory_order_release);
     if (opening) {
         opened_at_ = x_.written.load(std::memory_order_acquire);
         x_.counters.sessions.fetch_add(1);
@@ -236,8 +238,11 @@ void Network::send_mix() {
     const bool offline = newest.offline.load(std::memory_order_relaxed);
     if (!begun_) begin_mix(written, offline);
     for (int n = 0; n < kMessagesAtOnce; ++n) {
+        // Without a clock in pieces of one length, so that a render comes out the same every
+        // time, with its notes.  What waits unsent is less than W, so stems never lack it.
         const int64_t available = written - sent_;
-        if (available < step_) return;
+        const int64_t piece = offline ? std::max(1, kOfflineFrames / step_) * step_ : step_;
+        if (available < piece) return;
         const int64_t now = now_ns();
         const int64_t in_flight = sent_end_ - answered_;
         // As far as an engine may lag before the mix is kept from it: half a second, for
@@ -252,7 +257,7 @@ void Network::send_mix() {
             sent_ += skip;
             continue;
         }
-        const int frames = block_length(available);
+        const int frames = block_length(offline ? piece : available);
         if (!send_block(frames)) {
             if (offline) return;  // there is time to try again
             x_.counters.unsent.fetch_add(frames);
