@@ -12,6 +12,7 @@ import numpy as np
 import zmq
 
 from rtsep.note_events import NoteEvent
+from rtsep_bridge.keys import secure_server
 from rtsep_bridge.messages import (
     Counters,
     Hello,
@@ -113,17 +114,20 @@ class Connection:
         ]
 
 
-def serve(address: str, stems: Sequence[str], latency: int, refuse: str = "") -> None:
+def serve(
+    address: str, stems: Sequence[str], latency: int, refuse: str = "", curve: bool = False
+) -> None:
     """Answer plugins until the process ends."""
     context = zmq.Context()
     router = context.socket(zmq.ROUTER)
     router.linger = 0
+    authenticator = secure_server(context, [router]) if curve else None
     router.bind(address)
     own = Sender(48_000)
     counters = Counters()
     connections: dict[bytes, Connection] = {}
     print("serving", flush=True)
-    while True:
+    while authenticator is None or authenticator.is_alive():
         identity, *frames = router.recv_multipart()
         message = counters.take(frames)
         if message is None:
@@ -166,8 +170,9 @@ def main() -> None:
     parser.add_argument("--latency", type=int, default=LATENCY)
     parser.add_argument("--stems", default=",".join(STEMS))
     parser.add_argument("--refuse", default="")
+    parser.add_argument("--curve", action="store_true")
     args = parser.parse_args()
-    serve(args.address, args.stems.split(","), args.latency, args.refuse)
+    serve(args.address, args.stems.split(","), args.latency, args.refuse, args.curve)
 
 
 if __name__ == "__main__":

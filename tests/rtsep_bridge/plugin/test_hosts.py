@@ -69,31 +69,87 @@ def test_the_latency_that_hosts_are_told_is_that_of_an_impulse(
     assert told[96_000, 1024] == 192 + 1024
 
 
-def test_the_main_bus_in_pedalboard(
-    plugin: SimpleNamespace, engine: Engine, tmp_path: Path
-) -> None:
-    mix = noise(24_000)
-    np.save(tmp_path / "mix.npy", mix)
-    script = (
-        "import sys, numpy, pedalboard\n"
-        "plugin = pedalboard.load_plugin(sys.argv[1])\n"
-        "mix = numpy.load(sys.argv[2])\n"
-        "plugin.process(mix[:, :512], 48000, buffer_size=256)\n"
-        "numpy.save(sys.argv[3], plugin.process(mix, 48000, buffer_size=256))\n"
-    )
+def pedalboard(engine: Engine, script: str, *args: Path) -> None:
+    """Run a script with pedalboard in a process of its own."""
+    start = "import os, sys, threading\nimport numpy, pedalboard\n"
     done = subprocess.run(
-        [sys.executable, "-c", script, plugin.vst3, tmp_path / "mix.npy", tmp_path / "out.npy"],
+        [sys.executable, "-c", start + script, *map(str, args)],
         env=os.environ | {"RTSEP_BRIDGE": engine.address},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    out = np.load(tmp_path / "out.npy")
+
+
+def test_the_main_bus_in_pedalboard(
+    plugin: SimpleNamespace, engine: Engine, tmp_path: Path
+) -> None:
+    """Also when the host changes rate and block."""
+    mix = noise(24_000)
+    np.save(tmp_path / "mix.npy", mix)
     # pedalboard takes the latency out by itself: the one that it was told before it said how
     # long its blocks would be, so only from the second time on it is the right one.
-    np.testing.assert_array_equal(out[:, :20_000], mix[:, :20_000])
+    script = """
+plugin = pedalboard.load_plugin(sys.argv[1])
+mix = numpy.load(sys.argv[2])
+for rate, block in ((48000, 256), (48000, 512), (44100, 64), (96000, 1000)):
+    plugin.process(mix[:, :2000], rate, buffer_size=block)
+    out = plugin.process(mix, rate, buffer_size=block)
+    assert numpy.array_equal(out[:, :20000], mix[:, :20000]), (rate, block)
+"""
+    pedalboard(engine, script, plugin.vst3, tmp_path / "mix.npy")
+
+
+def test_two_instances_of_one_process(
+    plugin: SimpleNamespace, engine: Engine, tmp_path: Path
+) -> None:
+    mix = noise(200_000)
+    np.save(tmp_path / "mix.npy", mix)
+    script = """
+mix = numpy.load(sys.argv[2])
+plugins = [pedalboard.load_plugin(sys.argv[1]) for _ in range(2)]
+results = {}
+def play(n):
+    own = numpy.roll(mix, 1000 * n, axis=1)
+    plugins[n].process(own[:, :2000], 48000, buffer_size=256)
+    results[n] = numpy.array_equal(plugins[n].process(own, 48000, buffer_size=256)[:, :190000],
+                                   own[:, :190000])
+threads = [threading.Thread(target=play, args=(n,)) for n in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert results == {0: True, 1: True}, results
+"""
+    pedalboard(engine, script, plugin.vst3, tmp_path / "mix.npy")
+
+
+def test_state_comes_back_and_garbage_changes_nothing(
+    plugin: SimpleNamespace, engine: Engine, tmp_path: Path
+) -> None:
+    script = """
+plugin = pedalboard.load_plugin(sys.argv[1])
+plugin.preset, plugin.bass_mute, plugin.drums_gain_db = "lowest", True, -6.0
+state = plugin.raw_state
+other = pedalboard.load_plugin(sys.argv[1])
+other.raw_state = state
+assert (other.preset, other.bass_mute, other.drums_gain_db) == ("lowest", True, -6.0)
+random = numpy.random.default_rng(1)
+silence = numpy.zeros((2, 256), numpy.float32)
+for n in range(300):
+    damaged = bytearray(state)
+    for at in random.integers(0, len(damaged), 1 + n % 8):
+        damaged[at] = random.integers(0, 256)
+    try:
+        other.raw_state = bytes(damaged[: random.integers(1, len(damaged) + 1)])
+    except Exception as error:
+        assert "state" in str(error).lower(), error
+    if n % 50 == 0:
+        other.process(silence, 48000, buffer_size=256)
+other.raw_state = state
+assert (other.preset, other.bass_mute, other.drums_gain_db) == ("lowest", True, -6.0)
+"""
+    pedalboard(engine, script, plugin.vst3)
 
 
 def lv2_check(plugin: SimpleNamespace, address: str, blocks: int) -> "subprocess.Popen[str]":

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rtsep_bridge.keys import FOLDER_VARIABLE, allow, forget, make_keys
 from tests.rtsep_bridge.plugin.conftest import Engine
 from tests.rtsep_bridge.plugin.null_engine import LATENCY, STEMS, filtered
 
@@ -302,3 +303,55 @@ def test_a_note_ends_when_the_engine_dies(
             sounding.remove(key)
     assert not sounding
     assert len(said["midi"]) > 100
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The public key of a bridge that lets this machine's clients in."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "keys"))
+    allow("studio", make_keys("client").public)
+    return make_keys("server").public
+
+
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+def test_only_the_right_keys_open_a_bridge(
+    plugin: SimpleNamespace,
+    new_engine: Callable[..., Engine],
+    tmp_path: Path,
+    keys: str,
+    right: bool,
+) -> None:
+    if not right:
+        forget("studio")
+    engine = new_engine("--curve")
+    mix = noise(24_000)
+    play = Play(plugin, tmp_path, f"{engine.address}?key={keys}", mix)
+    said, main, stems = play.end()
+    assert said["sessions"] == right
+    if not right:
+        np.testing.assert_array_equal(stems[BUS_OF["other"]], main)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "nonsense",
+        "tcp://127.0.0.1",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:65535",
+        "tcp://127.0.0.1:7610?key=short",
+        "tcp://192.0.2.1:7610",
+        "tcp://[::1:7610",
+        "ipc://",
+        "ipc://" + "x" * 200,
+        "http://127.0.0.1:7610",
+    ],
+)
+def test_an_address_that_is_none_leaves_the_mix(
+    plugin: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RTSEP_BRIDGE", "also nonsense")
+    said, main, stems = Play(plugin, tmp_path, address, noise(4_800)).end()
+    assert said["sessions"] == 0
+    np.testing.assert_array_equal(stems[BUS_OF["other"]], main)
