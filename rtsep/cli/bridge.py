@@ -4,10 +4,12 @@ Everything heavy is imported inside the command that needs it, the bridge's own 
 with it.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rtsep.cli.console import complain
 from rtsep.errors import RtsepError
 
 app = typer.Typer(
@@ -16,6 +18,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+Address = Annotated[
+    str,
+    typer.Option(
+        help="Of the bridge: tcp://HOST:PORT or ipc://PATH, with its key where it is on "
+        "another machine.",
+        metavar="ADDRESS",
+    ),
+]
 
 
 @app.callback()
@@ -49,6 +60,42 @@ def serve(
     from rtsep.cli.bridge_serve import serve as run
 
     run(Options(bind=bind, model=model, notes=not no_notes, sessions=sessions))
+
+
+@app.command()
+def record(
+    address: Address = "tcp://127.0.0.1:7610",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the takes; those that are there stay.",
+            show_default="recording-DATE-TIME",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Enough after so long, measured on the stems.")
+    ] = None,
+    stems: Annotated[
+        str | None, typer.Option(help="Write these only, e.g. drums,bass.", metavar="A,B")
+    ] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", help="wav (32-bit float) or flac (24 bits).")
+    ] = "wav",
+) -> None:
+    """Write what a bridge says to disk: OUTPUT/take-1/<stem>.wav and take-1.mid.
+
+    Ends with Ctrl-C. What gets lost on the way is silent in the files, so that all stays
+    in its place, and is said in the end. Another mix, rate or set of stems begins another take.
+    When the disk is full it ends, and keeps what came before.
+    """
+    from rtsep.cli.bridge_record import Options
+    from rtsep.cli.bridge_record import record as run
+
+    if not run(Options(address, output, seconds, stems, file_format)):
+        complain("no stems came; nothing is recorded")
+        raise typer.Exit(1)
 
 
 @app.command()

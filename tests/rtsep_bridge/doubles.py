@@ -78,13 +78,14 @@ class Double:
         names: tuple[str, ...] = NAMES,
         at: int | None = None,
         latency: int = 256,
+        samples: np.ndarray | None = None,
     ) -> None:
-        """The next block of stems, a ramp."""
+        """The next block of stems; a ramp where nothing else is given."""
         at = self.at if at is None else at
         header = Stems(
             **self.sender.numbers(Stems, at), frames=frames, latency=latency, stems=names
         )
-        self.say(header, ramp(at, frames, names))
+        self.say(header, ramp(at, frames, names) if samples is None else samples)
         self.at = at + frames
 
     def notes(self, *events: NoteEvent) -> None:
