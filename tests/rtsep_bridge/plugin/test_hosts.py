@@ -133,7 +133,8 @@ plugin.preset, plugin.bass_mute, plugin.drums_gain_db = "lowest", True, -6.0
 state = plugin.raw_state
 other = pedalboard.load_plugin(sys.argv[1])
 other.raw_state = state
-assert (other.preset, other.bass_mute, other.drums_gain_db) == ("lowest", True, -6.0)
+assert str(other.preset) == "lowest" and bool(other.bass_mute)
+assert str(other.drums_gain_db) == "-6.0", other.drums_gain_db
 random = numpy.random.default_rng(1)
 silence = numpy.zeros((2, 256), numpy.float32)
 for n in range(300):
@@ -147,7 +148,8 @@ for n in range(300):
     if n % 50 == 0:
         other.process(silence, 48000, buffer_size=256)
 other.raw_state = state
-assert (other.preset, other.bass_mute, other.drums_gain_db) == ("lowest", True, -6.0)
+assert str(other.preset) == "lowest" and bool(other.bass_mute)
+assert str(other.drums_gain_db) == "-6.0", other.drums_gain_db
 """
     pedalboard(engine, script, plugin.vst3)
 
