@@ -14,6 +14,8 @@ from rtsep_bridge.messages import Bytes
 
 QUEUE = 64
 """Messages that a socket keeps for whoever is slow to take them."""
+LISTENER_QUEUE = 256
+"""The same for those that only listen: two thirds of a second of short blocks."""
 HEARTBEAT_MS = 1_000
 _FIFO = 1
 
@@ -76,12 +78,13 @@ class Doors:
         sockets = (self.mix, self.out)
         for socket in sockets:
             socket.linger = 0
-            socket.set_hwm(QUEUE)
             socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * HEARTBEAT_MS)
             socket.setsockopt(zmq.MAXMSGSIZE, 2 << 20)
             if address.ipv6:
                 socket.setsockopt(zmq.IPV6, 1)
+        self.mix.set_hwm(QUEUE)
+        self.out.set_hwm(LISTENER_QUEUE)
         self.mix.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._authenticator: Any = None
         try:

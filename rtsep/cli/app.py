@@ -150,6 +150,20 @@ def live(
             metavar="NAME",
         ),
     ] = None,
+    bridge: Annotated[
+        bool,
+        typer.Option(
+            "--bridge", help="Give stems and notes to 'rtsep bridge record' and 'play' too."
+        ),
+    ] = False,
+    bind: Annotated[
+        str | None,
+        typer.Option(
+            help="With --bridge: tcp://HOST:PORT or ipc://PATH; beyond this machine it takes keys.",
+            metavar="ADDRESS",
+            show_default="tcp://127.0.0.1:7610",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="JACK: the client's name.")] = "rtsep",
     status: Annotated[
         bool, typer.Option("--status", help="One JSON line a second instead of the view.")
@@ -187,6 +201,8 @@ def live(
             name=name,
             status=status,
             midi_out=midi_out,
+            bridge=bridge,
+            bind=bind,
         )
     )
 

@@ -55,6 +55,8 @@ class Options:
     name: str = "rtsep"
     status: bool = False
     midi_out: str | None = None
+    bridge: bool = False
+    bind: str | None = None
 
 
 def play(options: Options) -> None:
@@ -66,6 +68,8 @@ def play(options: Options) -> None:
         It cannot start, with what to do about it.
     """
     decided = decide(options)
+    if options.bind is not None and not options.bridge:
+        raise RtsepError(f"--bind {options.bind} without --bridge", "both, or none")
     host = choose_host(options)
     with Listeners() as listeners:
         for listener in _open_listeners(options):
@@ -81,6 +85,11 @@ def _open_listeners(options: Options) -> Iterator[Listener]:
         from rtsep_bridge.midi_out import MidiOut
 
         yield MidiOut(options.midi_out)
+    if options.bridge:
+        from rtsep_bridge.addresses import DEFAULT, parse_address
+        from rtsep_bridge.live_bridge import LiveBridge
+
+        yield LiveBridge(parse_address(options.bind or DEFAULT))
 
 
 def decide(options: Options) -> dict[str, str]:
@@ -273,7 +282,9 @@ def _play(
                 now = time.monotonic()
                 if now >= due:
                     due = max(due, now - view.interval_s) + view.interval_s
-                    reader.give(view.show, live.status())
+                    status = live.status()
+                    reader.give(view.show, status)
+                    listeners.show(status)
                 time.sleep(_POLL_S)
             last = msgspec.structs.replace(live.status(), state="stopped")
         finally:

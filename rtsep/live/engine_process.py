@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from rtsep.kernels import atomics, tables
+from rtsep.kernels.rings import read_ring
 from rtsep.live.handover import Handover
 from rtsep.live.session import Session
-from rtsep.live.shared import NOTE_CAPACITY, Segment, slot_segment
+from rtsep.live.shared import NOTE_CAPACITY, STEM_CAPACITY, Segment, slot_segment
+from rtsep.live.stem_feed import StemBlock
 from rtsep.note_events import NoteEvent
 
 START_TIMEOUT_S = 60.0
 STALL_S = 5.0
 _END_S = 2.0
+STEMS_AT_HAND = STEM_CAPACITY * 3 // 4
+"""Frames of the newest stems that may be read: half a second at 48 kHz."""
 
 
 class Semaphore(Protocol):
@@ -238,6 +244,22 @@ class EngineProcess:
             NoteEvent(int(r[0]), int(r[1]), stems[int(r[2])], int(r[3]), int(r[4]))
             for r in (rows[i % NOTE_CAPACITY] for i in range(first, count))
         ]
+
+    def read_stems(self, start: int, most: int) -> StemBlock | None:
+        """See `rtsep.live.stem_feed.StemSource`; what is nearly overwritten is left alone."""
+        if self._segment is None:
+            return None
+        words = self._segment.address("header")
+        written = atomics.load(words, tables.WRITTEN)
+        first = max(start, atomics.load(words, tables.VALID_FROM), written - STEMS_AT_HAND)
+        n = min(most, written - first)
+        if n <= 0:
+            return None
+        stems = self.stems
+        audio = np.empty((2 * len(stems), n), np.float32)
+        for channel, row in enumerate(audio):
+            read_ring(self._segment["ring"][channel], first, row)
+        return StemBlock(first, self.latency, stems, audio)
 
     def apply(self, session: Session) -> None:
         """Send a session of the same structure."""

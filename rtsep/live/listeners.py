@@ -1,4 +1,4 @@
-"""What else gets the notes of live audio while it plays: a MIDI port, the bridge.
+"""What else gets the notes, or more, of live audio while it plays: a MIDI port, the bridge.
 
 Notes are due sooner than the player's loop, which also draws, comes round: a thread of
 its own hands them out.
@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from rtsep.live.status import Status
 from rtsep.note_events import NoteEvent
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Listener(Protocol):
 
     def poll(self) -> list[str]:
         """Do what has time; about twenty times a second.  Gives lines for the player."""
+
+    def show(self, status: Status) -> None:
+        """Take the state of it all; once a second or more often, between two polls."""
 
     def close(self) -> None:
         """End everything that was begun."""
@@ -88,6 +92,11 @@ class Listeners:
         for listener in list(self._listeners):
             lines += listener.poll()
         return lines
+
+    def show(self, status: Status) -> None:
+        """Let all know the state."""
+        for listener in list(self._listeners):
+            listener.show(status)
 
     def close(self) -> None:
         """Hand out no more notes and close all."""

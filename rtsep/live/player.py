@@ -19,6 +19,7 @@ from rtsep.live.note_feed import NoteFeed
 from rtsep.live.report import Reporter, stated_latency
 from rtsep.live.session import Session, SessionFile, same_structure
 from rtsep.live.status import State, Status
+from rtsep.live.stem_feed import StemBlock, StemFeed
 from rtsep.note_events import NoteEvent
 from rtsep.realtime import RealTime, lock_memory, unlock_memory
 
@@ -80,6 +81,7 @@ class Live:
         self._given_up = False
         self._report = Reporter(host, self.handover)
         self._notes = NoteFeed(lambda: self.handover.frames)
+        self._stems = StemFeed()
 
     def start(self) -> None:
         """Open the host and start the engine; it plays once `poll` has seen it ready.
@@ -167,9 +169,14 @@ class Live:
 
     def _retire(self, engine: EngineProcess) -> None:
         """Close an engine whose slot the callback does not show; keep its counts."""
-        self._notes.leave(engine)
+        self._leave(engine)
         self._report.forget(engine)
         engine.close()
+
+    def _leave(self, engine: EngineProcess) -> None:
+        """Read an engine's memory no more."""
+        self._notes.leave(engine)
+        self._stems.leave(engine)
 
     def _look_at_host(self) -> None:
         if self._open and self.host.alive():
@@ -218,7 +225,7 @@ class Live:
                 self._switch(self._next)
         current = self._current
         if current is not None and current.state == "ended":
-            self._notes.leave(current)
+            self._leave(current)
             if self._next is None:
                 self._strike(current.failure)
         if current is not None and current.latency >= 0 and current.latency != self._stated:
@@ -269,6 +276,7 @@ class Live:
         self.handover.want(engine.slot)
         self._current, self._next = engine, None
         self._notes.follow(engine)
+        self._stems.follow(engine)
         self._stated = engine.latency
         self.host.latency_changed()
         if old is None:
@@ -288,6 +296,14 @@ class Live:
         Every note that is switched on is switched off once, also where its engine ends.
         """
         return self._notes.take()
+
+    def take_stems(self, most: int) -> StemBlock | None:
+        """The next stems of at most so many frames, as they leave the mixer; any thread.
+
+        They are there before they are heard, and whole also where they came too late to
+        be.  None where there are none yet.
+        """
+        return self._stems.take(most)
 
     def trace(self) -> list[TraceEntry]:
         """The callback's last events, oldest first."""
