@@ -12,12 +12,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from rtsep.errors import SetupError
 from rtsep.realtime import freeze_garbage, make_realtime
 from rtsep_bridge import midi_records as records
+from rtsep_bridge.midi_patch import JackPatch
 from rtsep_bridge.midi_schedule import Schedule
 
 CLIENT = "rtsep-midi"
@@ -25,6 +27,9 @@ PRIORITY = 50
 """Below the engine, above everything else."""
 SILENCE_S = 2.0
 """How long a player may give no sign of life before its notes end."""
+SILENCE = b""
+"""In a guard's inbox: every channel is told that nothing sounds."""
+PATCH_EVERY_S, PATCH_TRIES = 1.0, 30
 FLUSH_S = 0.3
 """How long the port stays open for its last messages: JACK's longest block and more."""
 
@@ -131,6 +136,9 @@ class Guard:
                 continue
             if data is None:
                 return
+            if data == SILENCE:
+                self._schedule.silence()
+                continue
             heard = time.monotonic_ns()
             self._take(self._rest + data)
 
@@ -150,8 +158,6 @@ class Guard:
                 self._schedule.set_stem(record.stem, record.first, program)
             elif record.kind == records.HUSH:
                 self._schedule.hush()
-            elif record.kind == records.SILENCE:
-                self._schedule.silence()
 
 
 def _read(inbox: "queue.SimpleQueue[bytes | None]") -> None:
@@ -162,11 +168,35 @@ def _read(inbox: "queue.SimpleQueue[bytes | None]") -> None:
     inbox.put(None)
 
 
-def main(name: str) -> None:
+def _keep_connected(port: str, remembered: Iterable[str], guard: Guard) -> None:
+    """Connect the port to what is remembered of it, then tell what it is connected to."""
+    patch = JackPatch(port, remembered)
+    for _ in range(PATCH_TRIES if remembered else 0):
+        if patch.restore():
+            guard.inbox.put(SILENCE)  # ends what sounds since the port went
+            break
+        time.sleep(PATCH_EVERY_S)
+    told: set[str] | None = None
+    while True:
+        connected = patch.connected()
+        if connected is not None and connected != told:
+            told = connected
+            _say({"connected": sorted(told)})
+        time.sleep(PATCH_EVERY_S)
+
+
+def main(name: str, remembered: Sequence[str] = ()) -> None:
     """Own a port until standard input ends.
 
-    Says one line of JSON on standard output: {"api": …} once the port is there, or
-    {"refused": [found, expected, remedy]}.
+    Says lines of JSON on standard output: first {"api": …} once the port is there, or
+    {"refused": [found, expected, remedy]}, then {"connected": […]} where that changes.
+
+    Parameters
+    ----------
+    name : str
+        See `open_port`.
+    remembered : sequence of str
+        What a port of this name was connected to before, in JACK.
     """
     # The terminal sends Ctrl-C to all; the player decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -179,8 +209,11 @@ def main(name: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: guard.inbox.put(None))
     _say({"api": api})
     freeze_garbage()
-    make_realtime(PRIORITY)
     threading.Thread(target=_read, args=(guard.inbox,), daemon=True).start()
+    if api == "JACK":
+        linked = f"{CLIENT}:{name}", tuple(remembered), guard
+        threading.Thread(target=_keep_connected, args=linked, daemon=True).start()
+    make_realtime(PRIORITY)
     try:
         guard.run()
     finally:

@@ -8,16 +8,17 @@ however that happens, and switches off what sounds.
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rtsep.errors import RtsepError, SetupError
 from rtsep.general_midi import DRUM_CHANNEL, PROGRAMS, assign_channels
 from rtsep.live.session import NO_TRANSCRIBER, Session
+from rtsep.live.status import Status
 from rtsep.note_events import NoteEvent
 from rtsep.songs import find_transcriber
-from rtsep_bridge.midi_patch import JackPatch
 from rtsep_bridge.midi_port import MidiPort
-from rtsep_bridge.midi_records import ALIVE, HUSH, NO_PROGRAM, OFF, ON, SILENCE, STEM, Record
+from rtsep_bridge.midi_records import ALIVE, HUSH, NO_PROGRAM, OFF, ON, STEM, Record
 from rtsep_bridge.midi_timing import HostClock, Timing
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 ALIVE_EVERY_NS = 200_000_000
 REOPEN_EVERY_S = 2.0
-PATCH_EVERY_S = 1.0
-PATCH_TRIES = 30
 
 
 class MidiOut:
@@ -58,8 +57,7 @@ class MidiOut:
         self._api = self._port.api
         self._opened_at = time.monotonic()
         self._refusal = ""
-        self._patch = JackPatch(name)
-        self._patched_at, self._patch_tries = 0.0, 0
+        self._connected: Sequence[str] = ()
         self._live: Live | None = None
         self._away = self._still = False
         self._clock = HostClock()
@@ -120,6 +118,9 @@ class MidiOut:
         if self._port is not None and not self._port.send(told):
             self._port = None
 
+    def show(self, status: Status) -> None:
+        """See `rtsep.live.listeners.Listener.show`; there is nobody to show it to."""
+
     def poll(self) -> list[str]:
         """See `rtsep.live.listeners.Listener.poll`."""
         live = self._live
@@ -137,9 +138,9 @@ class MidiOut:
             self._drop_port()  # the port went with the server
         if self._port is not None and not self._port.alive():
             self._drop_port()
-        lines = self._open_again() if self._port is None and not away else []
-        self._look_at_connections()
-        return lines
+        if self._port is not None:
+            self._connected = self._port.connected
+        return self._open_again() if self._port is None and not away else []
 
     def _drop_port(self) -> None:
         with self._lock:
@@ -153,7 +154,7 @@ class MidiOut:
             return []
         self._opened_at = now
         try:
-            port = MidiPort(self._name)
+            port = MidiPort(self._name, self._connected)
         except SetupError as error:
             told, self._refusal = self._refusal, str(error)
             return [] if told == self._refusal else [f"the MIDI port has gone: {error}"]
@@ -162,23 +163,7 @@ class MidiOut:
         with self._lock:
             self._port = port
             self._tell_stems()
-        self._patched_at, self._patch_tries = 0.0, PATCH_TRIES
         return [f"the MIDI port '{self._name}' had gone and was opened anew"]
-
-    def _look_at_connections(self) -> None:
-        """Know what a port of JACK's is connected to; connect one that has come back."""
-        now = time.monotonic()
-        if self._port is None or self._api != "JACK" or now - self._patched_at < PATCH_EVERY_S:
-            return
-        self._patched_at = now
-        if self._patch_tries == 0:
-            self._patch.look()
-            return
-        self._patch_tries -= 1
-        if self._patch.restore():
-            self._patch_tries = 0
-            with self._lock:
-                self._send([Record(SILENCE)])  # ends what sounds since the port went
 
     def _look_at_session(self, session: Session, *, anew: bool = False) -> None:
         """Follow what the session says of stems, and of the transcriber that names them."""
@@ -211,7 +196,6 @@ class MidiOut:
             port, self._port, self._live = self._port, None, None
         if port is not None:
             port.close()
-        self._patch.close()
 
 
 def _stems_of(session: Session) -> dict[str, bool]:

@@ -3,13 +3,15 @@
 JACK forgets a port's connections with the port: after the process that owned it was
 killed, or the server was away, nothing would reach the synthesizer, not even the end of
 what sounds there.
+
+This is a client of its own, for the process that owns the port.  It may not live in the
+process that plays: JACK's library crashes where one of two clients of a server that died
+is used after the other was closed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
-
-from rtsep_bridge.midi_guard import CLIENT
 
 _OWN = "rtsep-midi-patch"
 
@@ -19,31 +21,28 @@ class JackPatch:
 
     Parameters
     ----------
-    name : str
-        Of the port.
+    port : str
+        Its full name.
+    remembered : iterable of str
+        Ports that one of its name was connected to before.
     """
 
-    def __init__(self, name: str) -> None:
-        self._port = f"{CLIENT}:{name}"
+    def __init__(self, port: str, remembered: Iterable[str]) -> None:
+        self._port = port
         self._client: Any = None
-        self._remembered: set[str] = set()
-
-    def look(self) -> None:
-        """Remember what there is now; about once a second."""
-        found = self._connected()
-        if found is not None:
-            self._remembered = found
+        self._remembered = set(remembered)
 
     def restore(self) -> bool:
         """Connect what was remembered; whether all of it is, which may take more calls."""
-        there = self._connected()
+        there = self.connected()
         if there is None:
             return False
         for port in self._remembered - there:
             self._ask(lambda client, to=port: client.connect(self._port, to))
-        return self._remembered <= (self._connected() or set())
+        return self._remembered <= (self.connected() or set())
 
-    def _connected(self) -> set[str] | None:
+    def connected(self) -> set[str] | None:
+        """What there is now; None where JACK does not say."""
         found: set[str] | None = self._ask(
             lambda client: {port.name for port in client.get_all_connections(self._port)}
         )

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from rtsep.errors import SetupError
@@ -24,11 +24,15 @@ class MidiPort:
     ----------
     name : str
         See `rtsep_bridge.midi_guard.open_port`.
+    connected : sequence of str
+        What a port of this name was connected to before; JACK's is so again.
 
     Attributes
     ----------
     api : str
         What it is a port of, such as "JACK".
+    connected : sequence of str
+        What JACK's port is connected to.
 
     Raises
     ------
@@ -36,10 +40,11 @@ class MidiPort:
         There is no MIDI system, or no such port.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, connected: Sequence[str] = ()) -> None:
+        self.connected = connected
         code = (
             f"import sys\nsys.path[:] = {sys.path!r}\n"  # of the rtsep that asks
-            f"from rtsep_bridge.midi_guard import main\nmain({name!r})"
+            f"from rtsep_bridge.midi_guard import main\nmain({name!r}, {list(connected)!r})"
         )
         # A session of its own: what ends the player, and its terminal, does not end it.
         self._process = subprocess.Popen(
@@ -50,11 +55,14 @@ class MidiPort:
             bufsize=0,
             start_new_session=True,
         )
+        self._reader: threading.Thread | None = None
         try:
             self.api = self._hear()
         except BaseException:
             self.kill()
             raise
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
         if os.name == "posix":
             os.set_blocking(self._input(), False)
 
@@ -75,6 +83,13 @@ class MidiPort:
                 "'rtsep doctor' tells what this machine has",
             )
         return str(answer["api"])
+
+    def _listen(self) -> None:
+        """Learn what the port is connected to."""
+        assert self._process.stdout is not None
+        with suppress(OSError, ValueError):
+            for line in self._process.stdout:
+                self.connected = json.loads(line).get("connected", self.connected)
 
     def _input(self) -> int:
         assert self._process.stdin is not None
@@ -122,6 +137,8 @@ class MidiPort:
         """End the process at once."""
         self._process.kill()
         self._process.wait()
+        if self._reader is not None:
+            self._reader.join(END_S)
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with suppress(OSError):

@@ -6,9 +6,9 @@ They all have one size, so that a pipe of bytes can be cut without looking into 
 import struct
 from typing import NamedTuple
 
-ALIVE, STEM, ON, OFF, HUSH, SILENCE = range(6)
+ALIVE, STEM, ON, OFF, HUSH = range(5)
 """Kinds: nothing but a sign of life; a stem's channel and program; a note's begin and
-end; the end of all that sounds and waits; and that told to every channel."""
+end; the end of all that sounds and waits."""
 NO_PROGRAM = 255
 _FORM = struct.Struct("<qQBBBB")
 SIZE = _FORM.size

@@ -5,6 +5,8 @@ from collections import deque
 from rtsep.note_events import NoteEvent
 
 SECOND_NS = 1_000_000_000
+WINDOW_NS, WINDOW_BLOCKS = 125_000_000, 8
+"""How far back a clock looks: the longer of the two."""
 MARGIN_S = 0.006
 """Between a note's decision and the port: two threads and a process take this long."""
 
@@ -13,8 +15,8 @@ class HostClock:
     """When the host's frames pass, on this machine's monotonic clock.
 
     Callbacks, and whoever looks at their counter, come late now and then, never early:
-    the earliest of the last second is what the host means.  It follows a sound card that
-    drifts, and forgets a host that stood still.
+    the earliest of the last few is what the host means.  Few, so that it follows a sound
+    card that drifts, and a host that goes on later after it stood still.
     """
 
     def __init__(self) -> None:
@@ -46,7 +48,8 @@ class HostClock:
         while self._offsets and self._offsets[-1][1] >= offset:
             self._offsets.pop()
         self._offsets.append((now_ns, offset))
-        while self._offsets[0][0] < now_ns - SECOND_NS:
+        window = max(WINDOW_NS, WINDOW_BLOCKS * block * SECOND_NS // rate)
+        while self._offsets[0][0] < now_ns - window:
             self._offsets.popleft()
 
     def time_of(self, frame: int) -> int | None:

@@ -116,6 +116,22 @@ def test_a_port_whose_process_is_killed_comes_back_connected_and_silent(tmp_path
         assert rig.player.process.poll() is None
 
 
+def test_a_server_that_goes_and_comes_back_has_the_port_again(tmp_path: Path) -> None:
+    with midi_rig(tmp_path, held(PIANO, 20.0)) as rig:
+        server, first = rig.player.server, rig.player.guard()
+        server.kill()
+        until(lambda: any("has gone" in line for line in rig.player.said), "a line for it")
+        server.start()
+        until(lambda: rig.player.guard() not in (0, first), "another port", 20.0)
+        rig.player.until_playing()
+        again = MidiListener(server.name, f"rtsep-midi:{NAME}")
+        try:
+            until(lambda: again.connections == 1, "the port", 10.0)
+        finally:
+            again.close()
+        assert not any("mistake" in line for line in rig.player.said)
+
+
 def test_edits_of_the_session_are_heard(tmp_path: Path) -> None:
     with midi_rig(tmp_path, held(PIANO, 20.0)) as rig:
         rig.probe.play()

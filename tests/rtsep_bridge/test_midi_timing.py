@@ -45,8 +45,8 @@ def test_the_clock_is_steady_where_callbacks_are_not(drift: float) -> None:
         assert found is not None
         errors.append((found - frame * SECOND_NS / RATE * (1.0 + drift)) / MS)
     assert min(errors) > -0.15
-    assert max(errors) < 0.4
-    assert max(errors) - min(errors) < 0.4
+    assert max(errors) < 0.9
+    assert np.std(errors) < 0.25
 
 
 def test_the_clock_finds_its_way_after_a_pause_and_another_rate() -> None:
@@ -60,6 +60,17 @@ def test_the_clock_finds_its_way_after_a_pause_and_another_rate() -> None:
     assert clock.time_of(999 * BLOCK) == pytest.approx(now + 3 * SECOND_NS, abs=2)
     clock.look(1001 * BLOCK, BLOCK, 96_000, now + 4 * SECOND_NS)
     assert clock.time_of(1000 * BLOCK) == pytest.approx(now + 4 * SECOND_NS, abs=2)
+
+
+def test_the_clock_follows_a_host_that_lost_time() -> None:
+    clock = HostClock()
+    period = BLOCK * SECOND_NS // RATE
+    for i in range(1, 400):
+        lost = 15 * MS if i > 200 else 0
+        clock.look(i * BLOCK, BLOCK, RATE, i * period + lost)
+        if i == 200 + 60:  # 160 ms later
+            found = clock.time_of(i * BLOCK)
+            assert found == pytest.approx((i + 1) * period + 15 * MS, abs=0.2 * MS)
 
 
 def timing(*, steady: bool, latency: int = 256, note_delay: int = 2400) -> Timing:
