@@ -156,7 +156,15 @@ def _midi() -> Check:
     if not working:
         fix = "for live notes load ALSA's sequencer (modprobe snd-seq) or start a JACK server"
         return Check("MIDI", "missing", f"none of {', '.join(apis)} answers", fix)
-    found = ", ".join(f"{name} ({ports} outputs)" for name, ports in working.items())
+    found = ", ".join(
+        f"{name} ({ports['outputs']} outputs, "
+        + (
+            "ports of our own)"
+            if ports["virtual"]
+            else "no ports of our own: make one in loopMIDI)"
+        )
+        for name, ports in working.items()
+    )
     return Check("MIDI", "ok", found)
 
 

@@ -55,9 +55,15 @@ apis = {}
 for api in rtmidi.get_compiled_api():
     name = rtmidi.get_api_display_name(api)
     try:
-        apis[name] = len(rtmidi.MidiOut(api).get_ports())
+        port = rtmidi.MidiOut(api, "rtsep-doctor")
+        apis[name] = {"outputs": len(port.get_ports()), "virtual": True}
     except Exception:
         apis[name] = None
+        continue
+    try:
+        port.open_virtual_port("rtsep-doctor")
+    except Exception:
+        apis[name]["virtual"] = False
 print(json.dumps({"apis": apis}), flush=True)
 """
 

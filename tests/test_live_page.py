@@ -46,6 +46,7 @@ def test_the_session_of_the_page_is_one(tmp_path: Path) -> None:
     path.write_text(example, "utf-8")
     session = load_session(path)
     assert session.stems["bass"].invert
+    assert session.midi.drum(38) == 40
     assert msgspec.to_builtins(session)["stems"].keys() == tomllib.loads(example)["stems"].keys()
     assert session != Session()
 

@@ -55,7 +55,18 @@ def test_every_probe_answers_on_this_machine(code: str) -> None:
         (doctor._portaudio, {"library": True, "hosts": ["ALSA"], "devices": 2}, "ok", "2 devices"),
         (doctor._portaudio, {"error": "it crashed"}, "missing", "it crashed"),
         (doctor._midi, {"apis": {"ALSA": None}}, "missing", "none of ALSA"),
-        (doctor._midi, {"apis": {"ALSA": None, "JACK": 3}}, "ok", "JACK (3 outputs)"),
+        (
+            doctor._midi,
+            {"apis": {"ALSA": None, "JACK": {"outputs": 3, "virtual": True}}},
+            "ok",
+            "JACK (3 outputs, ports of our own)",
+        ),
+        (
+            doctor._midi,
+            {"apis": {"Windows": {"outputs": 1, "virtual": False}}},
+            "ok",
+            "Windows (1 outputs, no ports of our own: make one in loopMIDI)",
+        ),
         (doctor._midi, {"error": "it crashed"}, "missing", "it crashed"),
     ],
 )
