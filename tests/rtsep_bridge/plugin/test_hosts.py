@@ -22,7 +22,7 @@ PAIRS = [(rate, block) for rate in (44_100, 48_000, 96_000) for block in (64, 12
 
 
 def dawdreamer(
-    plugin: SimpleNamespace, engine: Engine, folder: Path, mix: Audio, pairs: list[tuple[int, int]]
+    plugin: SimpleNamespace, address: str, folder: Path, mix: Audio, pairs: list[tuple[int, int]]
 ) -> dict[tuple[int, int], Any]:
     if importlib.util.find_spec("dawdreamer") is None:
         pytest.skip("no dawdreamer: pip install -e '.[test]'")
@@ -30,7 +30,7 @@ def dawdreamer(
     wanted = [f"{rate}:{block}" for rate, block in pairs]
     done = subprocess.run(
         [sys.executable, HOST, plugin.vst3, folder / "mix.npy", folder / "out", *wanted],
-        env=os.environ | {"RTSEP_BRIDGE": engine.address},
+        env=os.environ | {"RTSEP_BRIDGE": address},
         capture_output=True,
         text=True,
         timeout=200,
@@ -43,7 +43,7 @@ def dawdreamer(
 def test_every_bus_in_dawdreamer(plugin: SimpleNamespace, engine: Engine, tmp_path: Path) -> None:
     mix = noise(48_000)
     pairs = [(48_000, 128), (44_100, 441)]
-    for out in dawdreamer(plugin, engine, tmp_path, mix, pairs).values():
+    for out in dawdreamer(plugin, engine.address, tmp_path, mix, pairs).values():
         at = int(out["latency"])
         audio = out["audio"]
         assert audio.shape == (16, 48_000)
@@ -58,7 +58,7 @@ def test_the_latency_that_hosts_are_told_is_that_of_an_impulse(
     mix = np.zeros((2, 30_000), np.float32)
     mix[:, 5_000] = 0.5
     told = {}
-    for pair, out in dawdreamer(plugin, engine, tmp_path, mix, PAIRS).items():
+    for pair, out in dawdreamer(plugin, engine.address, tmp_path, mix, PAIRS).items():
         told[pair] = int(out["latency"])
         main, drums, other = (np.flatnonzero(out["audio"][bus]) for bus in (0, 2, 10))
         assert main[0] - 5_000 == told[pair]
