@@ -39,6 +39,8 @@ class Doors:
     ----------
     address : Address
         Beyond this machine it takes keys, and an allow-list that names somebody.
+    keyed : bool
+        Take keys on this machine too.
     folder : Path, optional
         Of the keys; the user's own where it is not given.
     priority : int
@@ -60,15 +62,22 @@ class Doors:
         The keys cannot be used, nobody is allowed, or somebody else has the address.
     """
 
-    def __init__(self, address: Address, *, folder: Path | None = None, priority: int = 0) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        keyed: bool = False,
+        folder: Path | None = None,
+        priority: int = 0,
+    ) -> None:
         self.address = address
         self.key = ""
         # Opening it to others takes both keys and somebody to open it for.
-        if not address.local:
+        if keyed or not address.local:
             self.key = load_keys("server", folder).public
             if not allowed(folder):
                 raise SetupError(
-                    f"{address.mix} is beyond this machine, and nobody is allowed in",
+                    f"{address.mix} takes keys, and nobody is allowed in",
                     "the public key of whoever shall come in",
                     "rtsep bridge keys --allow NAME PUBLICKEY",
                 )

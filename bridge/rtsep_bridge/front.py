@@ -30,6 +30,9 @@ class Front(ABC):
     Parameters
     ----------
     address : Address
+    keyed : bool
+        Let in only who is on the allow-list, on this machine too; beyond it that holds
+        anyway.
     keys : Path, optional
         Folder of the keys; the user's own where it is not given.
     priority : int
@@ -48,9 +51,16 @@ class Front(ABC):
         The address cannot be served.
     """
 
-    def __init__(self, address: Address, *, keys: Path | None = None, priority: int = 0) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        keyed: bool = False,
+        keys: Path | None = None,
+        priority: int = 0,
+    ) -> None:
         self.counters = Counters()
-        self._doors = Doors(address, folder=keys, priority=priority)
+        self._doors = Doors(address, keyed=keyed, folder=keys, priority=priority)
         self.key = self._doors.key
         self._peers: dict[bytes, Peer] = {}
 

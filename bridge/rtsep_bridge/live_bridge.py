@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from rtsep.live.session import LIVE_PRESETS, Session
 from rtsep.live.status import Status
@@ -87,7 +88,9 @@ class LiveBridge(Front):
                 latency=max(0, block.latency),
                 stems=block.stems,
             )
-            self._publish(Message(header, block.audio))
+            # Effects may give what is no number; listeners are not to hear it.
+            np.nan_to_num(block.audio, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            self._doors.publish(encode(Message(header, block.audio), own=True))
         for at in range(0, len(notes), MAX_NOTES):
             numbers = self._sender.numbers(Notes, self._position)
             self._publish(Message(Notes(**numbers, notes=tuple(notes[at : at + MAX_NOTES]))))

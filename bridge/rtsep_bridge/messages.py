@@ -285,7 +285,7 @@ def topic(kind: type[Header]) -> bytes:
 _TOPICS = {kind: topic(kind) for kind in KINDS}
 
 
-def encode(message: Message) -> list[bytes | memoryview]:
+def encode(message: Message, *, own: bool = False) -> list[bytes | memoryview]:
     """The frames of a message.
 
     Parameters
@@ -293,6 +293,9 @@ def encode(message: Message) -> list[bytes | memoryview]:
     message : Message
         Its samples are not copied where they are contiguous float32: leave them as
         they are until the frames are sent.
+    own : bool
+        The header is of the caller's own making, from values that are within bounds:
+        it is not looked at again, which takes three quarters of the time.
 
     Raises
     ------
@@ -313,8 +316,11 @@ def encode(message: Message) -> list[bytes | memoryview]:
             raise MalformedMessage(Reason.SIZE, detail)
         if samples.dtype != np.float32:
             raise TypeError(f"samples of {samples.dtype}; expected float32")
+        if own and not np.isfinite(samples).all():
+            raise MalformedMessage(Reason.SAMPLES)
         frames.append(np.ascontiguousarray(samples, "<f4").reshape(-1).view(np.uint8).data)
-    decode(frames)
+    if not own:
+        decode(frames)
     return frames
 
 

@@ -62,8 +62,8 @@ class Server(Front):
         As in `rtsep.live.session.Session`.
     sessions : int
         How many mixes at once, at most.
-    keys : Path, optional
-        Folder of the keys; the user's own where it is not given.
+    keyed, keys
+        See `Front`.
     say : callable
         Gets lines for whoever watches.
 
@@ -80,6 +80,7 @@ class Server(Front):
         model: str | None = None,
         transcriber: str | None = None,
         sessions: int = 8,
+        keyed: bool = False,
         keys: Path | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -88,7 +89,7 @@ class Server(Front):
         self.granted = realtime.make_realtime(ENGINE_PRIORITY + 1)
         priority = ENGINE_PRIORITY + 2 if self.granted.granted else 0
         try:
-            super().__init__(address, keys=keys, priority=priority)
+            super().__init__(address, keyed=keyed, keys=keys, priority=priority)
         except BaseException:
             realtime.make_normal()
             raise

@@ -27,6 +27,7 @@ from rtsep_bridge.messages import (
     Open,
     Refusal,
     StatusReport,
+    Stems,
     as_text,
     decode,
     encode,
@@ -129,6 +130,7 @@ def _hurry(hurry: bool, priority: int) -> bool:
 def _send(pipe: FramePipe, messages: Sequence[Message], last: bytes) -> None:
     """Send messages, the last one marked; the mark alone where there is none."""
     for number, message in enumerate(messages):
-        pipe.send([last if number == len(messages) - 1 else MORE, *encode(message)])
+        frames = encode(message, own=isinstance(message.header, Stems))
+        pipe.send([last if number == len(messages) - 1 else MORE, *frames])
     if not messages and last == DONE:
         pipe.send([DONE])

@@ -50,6 +50,9 @@ def serve(
     ] = None,
     no_notes: Annotated[bool, typer.Option("--no-notes", help="Stems only.")] = False,
     sessions: Annotated[int, typer.Option(help="How many mixes at once, at most.")] = 8,
+    keyed: Annotated[
+        bool, typer.Option("--keys", help="Let in only who has a key, on this machine too.")
+    ] = False,
 ) -> None:
     """Take mixes from plugins and programs, give them their stems and notes.
 
@@ -59,7 +62,7 @@ def serve(
     from rtsep.cli.bridge_serve import Options
     from rtsep.cli.bridge_serve import serve as run
 
-    run(Options(bind=bind, model=model, notes=not no_notes, sessions=sessions))
+    run(Options(bind=bind, model=model, notes=not no_notes, sessions=sessions, keyed=keyed))
 
 
 @app.command()
@@ -96,6 +99,48 @@ def record(
     if not run(Options(address, output, seconds, stems, file_format)):
         complain("no stems came; nothing is recorded")
         raise typer.Exit(1)
+
+
+@app.command()
+def play(
+    address: Address = "tcp://127.0.0.1:7610",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            help="A pattern of the JACK ports to hear the sum of the stems on.", metavar="PATTERN"
+        ),
+    ] = None,
+    connect: Annotated[
+        str | None,
+        typer.Option(
+            help="A pattern of the JACK ports to give the stems to, in order, or by name with "
+            "{stem} and {side} in it.",
+            metavar="PATTERN",
+        ),
+    ] = None,
+    buffer: Annotated[
+        float | None,
+        typer.Option(
+            help="Milliseconds between arrival and output.",
+            show_default="20, from another machine 60",
+            metavar="MS",
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(help="The JACK client's name.")] = "rtsep-stems",
+) -> None:
+    """Put a bridge's stems out at ports of JACK, on this machine or another. Ctrl-C ends it.
+
+    The sender's clock is followed. What comes too late fades out and in again, in its
+    place, and is counted.
+
+    \b
+    rtsep bridge play --output system:playback
+    rtsep bridge play --address 'tcp://HOST:7610?key=KEY' --connect 'ardour:{stem}/audio_in'
+    """  # noqa: D301
+    from rtsep.cli.bridge_play import Options
+    from rtsep.cli.bridge_play import play as run
+
+    run(Options(address, output, connect, buffer, name))
 
 
 @app.command()

@@ -26,6 +26,7 @@ class Options:
     model: str | None = None
     notes: bool = True
     sessions: int = 8
+    keyed: bool = False
 
 
 def serve(options: Options) -> None:
@@ -49,7 +50,12 @@ def serve(options: Options) -> None:
     transcriber = None if options.notes else NO_TRANSCRIBER
     with Endings() as endings:
         server = Server(
-            address, model=model, transcriber=transcriber, sessions=options.sessions, say=complain
+            address,
+            model=model,
+            transcriber=transcriber,
+            sessions=options.sessions,
+            keyed=options.keyed,
+            say=complain,
         )
         try:
             if server.granted.reason:

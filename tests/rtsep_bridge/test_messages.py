@@ -368,6 +368,17 @@ def test_what_encode_does_not_take() -> None:
         encode(Message(msgspec.structs.replace(HEADERS["hello"], program="\ud800")))
 
 
+def test_ones_own_header_gives_the_same_bytes() -> None:
+    for kind in HEADERS:
+        own = encode(message(kind), own=True)
+        assert [bytes(frame) for frame in own] == raw(kind)
+    bad = Message(HEADERS["mix"], np.full((2, 2), np.inf, np.float32))
+    with pytest.raises(MalformedMessage):
+        encode(bad, own=True)
+    with pytest.raises(MalformedMessage):
+        encode(Message(HEADERS["mix"], np.zeros((2, 3), np.float32)), own=True)
+
+
 def test_lengths_are_looked_at_first() -> None:
     assert refused([]) == Reason.FRAMES
     assert refused([b"", b"", b""]) == Reason.FRAMES

@@ -18,7 +18,10 @@ import zmq
 
 from rtsep.bundle import load_bundle
 from rtsep.engine import Engine
+from rtsep.errors import RtsepError
 from rtsep.presets import PRESETS
+from rtsep_bridge import keys
+from rtsep_bridge.client import Client
 from rtsep_bridge.messages import (
     Control,
     Hello,
@@ -416,3 +419,28 @@ def test_an_address_that_cannot_be_served_is_refused(
     assert rtsep("bridge", "keys").status == 0
     assert "nobody is allowed in" in refused("--bind", "tcp://0.0.0.0:7610")
     assert "--sessions 0" in refused("--sessions", "0")
+
+
+def test_a_bridge_with_keys_lets_in_who_is_allowed(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, stranger = tmp_path / "home", tmp_path / "stranger"
+    server, client = keys.make_keys("server", home), keys.make_keys("client", home)
+    keys.make_keys("client", stranger)
+    keys.allow("us", client.public, home)
+    monkeypatch.setenv(keys.FOLDER_VARIABLE, str(home))
+    address = f"ipc://{tmp_path}/bridge"
+    with serving(address, "--model", str(model), "--no-notes", "--keys") as bridge:
+        assert f"?key={server.public}" in bridge.said[-1]
+        audio = song(0.3)
+        with Client(f"{address}?key={server.public}", folder=home) as allowed:
+            opened = allowed.open(sample_rate=48_000, preset="live", step=BLOCK)
+            assert opened.stems == models.STEMS
+            allowed.send(audio[:, :BLOCK])
+        for where, folder, why in (
+            (f"{address}?key={server.public}", stranger, "does not let this machine in"),
+            (f"{address}?key={client.public}", home, "another key"),
+            (address, home, "keys"),
+        ):
+            with Client(where, folder=folder) as refused, pytest.raises(RtsepError, match=why):
+                refused.hello()
