@@ -16,6 +16,7 @@ from rtsep.live.worker import METER_FALL_S, open_engine
 from rtsep.note_events import NoteEvent
 from rtsep_bridge.messages import (
     MAX_NOTES,
+    MAX_STEMS,
     Control,
     Message,
     Mix,
@@ -101,6 +102,8 @@ class Stream:
         engine = self._loaded
         if engine is None or engine.preset.name != session.preset:
             engine = self._loaded = open_engine(session)
+        if not 1 <= len(engine.stems) <= MAX_STEMS:
+            raise RtsepError(f"a model of {len(engine.stems)} stems", f"at most {MAX_STEMS}")
         mixer = Mixer(engine.stems, session)
         engine.prepare(header.sample_rate, MAX_BLOCK, 2, step=header.step)
         mixer.prepare(header.sample_rate, MAX_BLOCK)
