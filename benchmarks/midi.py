@@ -25,6 +25,7 @@ from benchmarks import common
 from benchmarks.midi_listener import MidiListener
 from rtsep.bench.probe import Probe
 from rtsep.bench.server import dummy_server
+from rtsep.errors import SetupError
 from rtsep.live.jack_host import JackHost
 from rtsep.live.listeners import Listeners
 from rtsep.live.player import Live
@@ -85,22 +86,28 @@ def measure(server: str, timing: str, seconds: float) -> tuple[np.ndarray, int, 
                 time.sleep(0.01)
             with Probe(server, ("monitor_L",), strokes(seconds), 1 << 16) as probe:
                 probe.connect("rtsep")
-                # Both clocks count the same frames, from different starts.
-                offset = mode(probe.clock - live.handover.frames for _ in range(20_000))
+                offsets: list[tuple[int, int]] = []
                 stop = probe.play() + int(seconds * RATE)
                 while probe.clock < stop:
                     live.poll()
                     listeners.poll()
+                    # Both clocks count the same frames, from different starts, which
+                    # drift apart where JACK leaves out a cycle.
+                    offset = mode(probe.clock - live.handover.frames for _ in range(100))
+                    offsets.append((probe.clock, offset))
                     time.sleep(0.05)
+            time.sleep(0.5)
             arrived = [m.frame for m in list(listener.heard) if m.kind == 0x90]
             samples = [note.sample for note in sorted(out.stamps)]
             delay = out.delay_samples
     finally:
         listener.close()
         live.stop()
-    count = min(len(arrived), len(samples))  # the last ones may be on their way
-    lags = np.array(sorted(arrived)[:count]) - offset - np.array(samples[:count])
-    return lags, delay, out.late
+    if len(arrived) != len(samples):
+        raise SetupError(f"{len(samples)} notes were given, {len(arrived)} arrived")
+    known = np.array(offsets)
+    at = np.searchsorted(known[:, 0], sorted(arrived)).clip(0, len(known) - 1)
+    return np.array(sorted(arrived)) - known[at, 1] - np.array(samples), delay, out.late
 
 
 @contextmanager
