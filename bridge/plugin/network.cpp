@@ -163,7 +163,7 @@ void Network::run() {
     }
     connect();
     while (!stop_.load(std::memory_order_relaxed)) {
-        receive();
+        if (stirred_) receive();
         keep_up(now_ns());
         if (state_ == State::playing) send_mix();
         sleep();
@@ -177,6 +177,7 @@ void Network::run() {
 void Network::disconnect() {
     if (socket_ != nullptr) zmq_close(socket_);
     socket_ = nullptr;
+    stirred_ = false;
 }
 
 // What an engine said no longer holds: nothing of it may sound on.
@@ -223,6 +224,8 @@ void Network::connect() {
         return say(State::unusable, address_.endpoint + ": " + zmq_strerror(zmq_errno()));
     }
     if (state_ != State::connecting) say(State::connecting, "no answer from " + address_.endpoint);
+    size_t size = sizeof fd_;
+    zmq_getsockopt(socket_, ZMQ_FD, &fd_, &size);
     entered_ = heard_ = now_ns();
     say_hello();
 }
@@ -316,20 +319,12 @@ int64_t Network::pause_ns() {
 }
 
 void Network::sleep() {
-    int fd = -1;
-    size_t size = sizeof fd;
-    if (socket_ != nullptr) {
-        // The descriptor tells of changes only: what is there already must be asked for.
-        int events = 0;
-        size_t events_size = sizeof events;
-        zmq_getsockopt(socket_, ZMQ_EVENTS, &events, &events_size);
-        if ((events & ZMQ_POLLIN) != 0) return;
-        zmq_getsockopt(socket_, ZMQ_FD, &fd, &size);
-    }
-    pollfd fds[2] = {{wake_, POLLIN, 0}, {fd, POLLIN, 0}};
+    if (stirred_) return;
+    pollfd fds[2] = {{wake_, POLLIN, 0}, {fd_, POLLIN, 0}};
     const int64_t pause = pause_ns();
     const timespec limit{pause / 1000000000, pause % 1000000000};
-    ppoll(fds, fd >= 0 ? 2 : 1, &limit, nullptr);
+    ppoll(fds, socket_ != nullptr ? 2 : 1, &limit, nullptr);
+    stirred_ = socket_ != nullptr && (fds[1].revents & POLLIN) != 0;
     uint64_t count = 0;
     if ((fds[0].revents & POLLIN) != 0 && read(wake_, &count, sizeof count) < 0) {}
 }
@@ -339,6 +334,7 @@ bool Network::send(const Message& message, bool samples) {
     Message numbered = message;
     numbered.sequence = next_number_[static_cast<size_t>(message.kind)]++;
     if (!encode(numbered, header_)) return false;
+    stirred_ = true;
     const int flags = ZMQ_DONTWAIT | (samples ? ZMQ_SNDMORE : 0);
     return zmq_send(socket_, header_.data(), header_.size(), flags) >= 0;
 }

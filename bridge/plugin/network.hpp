@@ -104,6 +104,8 @@ private:
     // Of the network thread alone from here on.
     void* context_ = nullptr;
     void* socket_ = nullptr;
+    int fd_ = -1;  // of the socket; tells of changes only,
+    bool stirred_ = false;  // so it is read until empty after whatever has touched the socket
     Wanted now_wanted_;
     int seen_wishes_ = 0;
     Address address_;

@@ -40,7 +40,10 @@ void Network::receive() {
             zmq_msg_close(&part);
             count += 1;
         }
-        if (count == 0) return;
+        if (count == 0) {
+            stirred_ = false;
+            return;
+        }
         Message message;
         const Reason reason = decode(frames, count, message);
         if (reason == Reason::none) take(message);
