@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -186,8 +186,12 @@ def there_and_back(link: Path, address: str, folder: Path, block: int, seconds: 
 # --- a long run ---------------------------------------------------------------------
 
 
-def soak(minutes: float, folder: Path, told: Callable[[float], None]) -> dict[str, Any]:
-    """Play noise through the shipped model; every block must come back, or be counted."""
+def soak(minutes: float, folder: Path) -> dict[str, Any]:
+    """Play noise through the shipped model; every block must come back, or be counted.
+
+    What is told of the progress is told from this thread: one that draws a bar would hold
+    the interpreter now and then, for as long as other programs keep it waiting.
+    """
     address = f"ipc://{folder}/bridge"
     noise = np.random.default_rng(0).standard_normal((2, 64 * BLOCK)).astype(np.float32) * 0.1
     memory: list[float] = []
@@ -199,14 +203,13 @@ def soak(minutes: float, folder: Path, told: Callable[[float], None]) -> dict[st
         sent_at = np.zeros(1 << 12)
         came = gaps = notes = reported = restarts = 0
         expected = client.sample
-        count, start = int(minutes * 60 * RATE / BLOCK), time.monotonic()
-        for number in range(count):
-            wait = start + number * BLOCK / RATE - time.monotonic()
-            while wait > 0 or number == count - 1:
-                message = client.receive(max(0.0, wait) if number < count - 1 else 2.0)
-                if message is None:
-                    break
-                header = message.header
+
+        def hear(until: float) -> None:
+            """Take what comes."""
+            nonlocal came, gaps, notes, reported, restarts, expected
+            while (wait := until - time.monotonic()) > 0:
+                message = client.receive(wait)
+                header = message.header if message is not None else None
                 if isinstance(header, Stems):
                     gaps += header.sample - expected
                     expected = header.sample + header.frames
@@ -217,13 +220,19 @@ def soak(minutes: float, folder: Path, told: Callable[[float], None]) -> dict[st
                     notes += len(header.notes)
                 elif isinstance(header, StatusReport):
                     reported, restarts = header.status.misses, header.status.restarts
-                wait = start + number * BLOCK / RATE - time.monotonic()
+
+        count, start = int(minutes * 60 * RATE / BLOCK), time.monotonic()
+        for number in range(count):
+            hear(start + number * BLOCK / RATE)
             sent_at[number % sent_at.size] = time.monotonic()
             at = number % 64 * BLOCK
             client.send(np.ascontiguousarray(noise[:, at : at + BLOCK]))
             if number % (10 * RATE // BLOCK) == 0:
                 memory.append(sum(resident_bytes(member) for member in family(pid)) / 1e6)
-                told(number / count)
+                minute = number * BLOCK / RATE / 60
+                print(f"\r{minute:.1f} of {minutes:g} minutes", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+        hear(time.monotonic() + 3.0)
         counts = client.counts
     realtime.make_normal()
     half = len(memory) // 2
@@ -305,11 +314,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rtsep-") as name:
         folder = Path(name)
         if options.soak is not None:
-            with common.progress() as bar:
-                task = bar.add_task("soak", total=1.0)
-                found: dict[str, Any] = soak(
-                    options.soak, folder, lambda part: bar.update(task, completed=part)
-                )
+            found: dict[str, Any] = soak(options.soak, folder)
             for key, value in found.items():
                 print(f"{key:32} {value}")
         else:
