@@ -54,6 +54,8 @@ class Listener(End):
         Messages that may wait.
     folder : Path, optional
         Of the keys; the user's own where it is not given.
+    priority : int
+        Real-time priority of ZeroMQ's own thread, which the system must grant; 0 for none.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class Listener(End):
         session: int | None = None,
         queue: int = QUEUE,
         folder: Path | None = None,
+        priority: int = 0,
     ) -> None:
         self._wire = Wire(
             address,
@@ -77,6 +80,7 @@ class Listener(End):
             queue=queue,
             topics=tuple(topic(kind) for kind in kinds),
             folder=folder,
+            priority=priority,
         )
 
     @property

@@ -17,6 +17,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from rtsep.errors import RtsepError
 from rtsep_bridge.addresses import KEY_MARK, Address, parse_address
+from rtsep_bridge.doors import make_context
 from rtsep_bridge.keys import load_keys, secure_client
 from rtsep_bridge.messages import Message, encode
 from rtsep_bridge.reception import Counts, Reception
@@ -55,6 +56,8 @@ class Wire:
         What a SUB subscribes to.
     folder : Path, optional
         Of the keys; the user's own where it is not given.
+    priority : int
+        Real-time priority of ZeroMQ's own thread, which the system must grant; 0 for none.
 
     Attributes
     ----------
@@ -77,6 +80,7 @@ class Wire:
         queue: int,
         topics: tuple[bytes, ...] = (),
         folder: Path | None = None,
+        priority: int = 0,
     ) -> None:
         self.address = parse_address(address) if isinstance(address, str) else address
         self.reception = reception
@@ -85,7 +89,7 @@ class Wire:
         self._failures = 0
         self._refused = False
         self._async: zmq.asyncio.Poller | None = None
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context = make_context(priority)
         self._socket = self._context.socket(kind)
         self._events = self._context.socket(zmq.PAIR)
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import cfunc, int64, types
 
-from rtsep.kernels import atomics, clock, foreign, tables
+from rtsep.kernels import atomics, clock, drift, foreign, tables
 from rtsep.kernels import handover as ho
 
 _COMPILED: dict[str, Any] = {"nopython": True, "cache": True}
@@ -17,6 +17,7 @@ _LOCKSTEP_NS = 2_000_000_000
 
 CONTROL, GET_BUFFER, GET_RANGE, SET_RANGE = 0, 1, 2, 3
 INPUTS, OUTPUTS, IN_PLACES, OUT_PLACES, NOWHERE, RANGE, GONE = 4, 5, 6, 7, 8, 9, 10
+LINK, ROWS, MOST_FRAMES = 11, 12, 13
 TABLE_WORDS = 16
 _CAPTURE = 0
 
@@ -38,6 +39,27 @@ def on_process(frames, host):  # type: ignore[no-untyped-def]
         port = atomics.load(table[OUTPUTS], channel)
         targets[channel] = foreign.pointer_of(get, port, n) if port != 0 else table[NOWHERE]
     ho.give_out(control, n, table[OUT_PLACES], 1)
+    ho.finish(control, started)
+    return np.int32(0)
+
+
+@cfunc(types.int32(types.uint32, types.voidptr), **_COMPILED)
+def on_follow(frames, host):  # type: ignore[no-untyped-def]
+    """One period of stems that come at another clock than the server's."""
+    started = clock.now_ns()
+    n: Any = int64(frames)
+    table = atomics.words(atomics.address_of(host), TABLE_WORDS)
+    control = table[CONTROL]
+    fits = n <= table[MOST_FRAMES]
+    if fits:
+        drift.play(table[LINK], n, started, False)
+    rows = atomics.float_rows(table[ROWS], tables.MAX_CHANNELS, table[MOST_FRAMES])
+    for channel in range(atomics.load(control, tables.CHANNELS)):
+        port = atomics.load(table[OUTPUTS], channel)
+        if port != 0:
+            out = atomics.floats(foreign.pointer_of(table[GET_BUFFER], port, n), n)
+            for i in range(n):
+                out[i] = rows[channel, i] if fits else np.float32(0.0)
     ho.finish(control, started)
     return np.int32(0)
 

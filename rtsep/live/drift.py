@@ -47,10 +47,19 @@ class Drift:
         Frames that the devices ask for at a time.
     most_frames : int
         The longest block that `play` may be asked for.
+    buffer : int, optional
+        The set point, where it is to be another and stay what it is; at least
+        `least_buffer`.
     """
 
     def __init__(
-        self, control: int, sample_rate: int, in_block: int, out_block: int, most_frames: int
+        self,
+        control: int,
+        sample_rate: int,
+        in_block: int,
+        out_block: int,
+        most_frames: int,
+        buffer: int | None = None,
     ) -> None:
         self._in_block = in_block
         margin = max(in_block, out_block, ceil(LEAST_MARGIN_S * sample_rate))
@@ -77,6 +86,10 @@ class Drift:
         link[dr.MOST_SET_POINT] = link[dr.SET_POINT] + ceil(MOST_RAISE_S * sample_rate)
         link[dr.STEP], link[dr.BOUND] = max(in_block, out_block), margin
         link[dr.STALE_NS] = round(1e9 * max(STALE_S, 4 * in_block / sample_rate))
+        if buffer is not None:
+            link[dr.SET_POINT] = link[dr.MOST_SET_POINT] = buffer
+            link[dr.BOUND] = max(margin, buffer // 4)
+            link[dr.STALE_NS] = max(link[dr.STALE_NS], 2_000_000_000 * buffer // sample_rate)
         # Silent until both clocks are known.
         link[dr.FILL] = link[dr.EDGE] = dr.KEEP + TAPS
         link[dr.DRY], link[dr.LAST_N] = tables.FADE, out_block
@@ -117,3 +130,8 @@ class Drift:
     def error_samples(self) -> float:
         """How far the output is from its set point; positive: behind it."""
         return float(self._link.view(np.float64)[dr.ERROR])
+
+
+def least_buffer(sample_rate: int, in_block: int, out_block: int) -> int:
+    """The shortest set point for blocks that come in bursts of one."""
+    return in_block + out_block + _REACH + ceil(LEAST_MARGIN_S * sample_rate)

@@ -9,6 +9,7 @@ same functions.
 import ctypes
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from rtsep.errors import AudioError, SetupError
 from rtsep.kernels import atomics, tables
 from rtsep.kernels import jack_callbacks as cb
+from rtsep.live.drift import Drift
 from rtsep.live.handover import Handover
 from rtsep.live.hosts import ENGINE_PRIORITY
 from rtsep.live.jack_connections import Connections, Patterns
@@ -36,6 +38,9 @@ class JackHost:
         The one that JACK_DEFAULT_SERVER names, or "default".
     patterns : Patterns
         What to connect to.
+    follow : callable, optional
+        Makes from a rate and a block what keeps the ports in step with stems that come at
+        a clock of their own; there are no ports for a mix then.
     """
 
     kind = "jack"
@@ -48,10 +53,13 @@ class JackHost:
         name: str = "rtsep",
         server: str | None = None,
         patterns: Patterns | None = None,
+        follow: Callable[[int, int], Drift] | None = None,
     ) -> None:
         self.name, self._server = name, server
         self._asked_name = name
         self._patterns = patterns or Patterns()
+        self._follow = follow
+        self._drift: Drift | None = None
         self.sample_rate = self.block = 0
         self.priority = ENGINE_PRIORITY
         self._client: Any = None
@@ -98,16 +106,22 @@ class JackHost:
         self._ports = {}
         self._outputs.fill(0)
         self._fill_table(handover)
-        for side, port in enumerate(("mix_L", "mix_R")):
-            self._inputs[side] = self._address(client.inports.register(port))
         handover.restart(block, rate)
+        if self._follow is None:
+            for side, port in enumerate(("mix_L", "mix_R")):
+                self._inputs[side] = self._address(client.inports.register(port))
+        else:
+            self._drift = drift = self._follow(rate, block)
+            self._table[cb.LINK], self._table[cb.ROWS] = drift.address, drift.out.ctypes.data
+            self._table[cb.MOST_FRAMES] = drift.out.shape[1]
         self._set_callbacks()
         client.activate()
         server_priority = self._library.jack_client_real_time_priority(self._handle())
         # Below JACK's own threads, which must go first.
         self.priority = max(1, server_priority - 5) if server_priority > 5 else ENGINE_PRIORITY
         self._connections = Connections(client, self._patterns, self._remembered)
-        self._connections.add(("mix_L",))
+        if self._follow is None:
+            self._connections.add(("mix_L",))
         if self._channels:
             self.set_channels(self._channels)
 
@@ -143,7 +157,7 @@ class JackHost:
     def _set_callbacks(self) -> None:
         table = ctypes.c_void_p(self._table.ctypes.data)
         for setter, callback in (
-            ("jack_set_process_callback", cb.on_process),
+            ("jack_set_process_callback", cb.on_process if self._follow is None else cb.on_follow),
             ("jack_set_latency_callback", cb.on_latency),
             ("jack_set_xrun_callback", cb.on_xrun),
             ("jack_set_freewheel_callback", cb.on_freewheel),
