@@ -238,6 +238,7 @@ def soak(minutes: float, folder: Path) -> dict[str, Any]:
     half = len(memory) // 2
     return {
         "minutes": minutes,
+        "stated_latency": opened.latency,
         "blocks_sent": count,
         "blocks_unsent": client.unsent,
         "frames_back": came,
