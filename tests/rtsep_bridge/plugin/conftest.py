@@ -45,6 +45,7 @@ def plugin() -> SimpleNamespace:
         link_check=objects / "link_check",
         lv2_check=objects / "lv2_check",
         vst3_check=objects / "vst3_check",
+        window_check=objects / "window_check",
     )
 
 

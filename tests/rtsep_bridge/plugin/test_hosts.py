@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -228,3 +229,40 @@ def test_ardour_takes_the_vst3(plugin: SimpleNamespace, tmp_path: Path) -> None:
     found = done.stdout + done.stderr
     assert 'n_outputs="2" n_aux_inputs="0" n_aux_outputs="14"' in found, found
     assert 'n_midi_outputs="1"' in found
+
+
+@pytest.fixture
+def display() -> Iterator[str]:
+    """An X display with a window manager, without which JUCE opens no window."""
+    if shutil.which("Xvfb") is None or shutil.which("openbox") is None:
+        pytest.skip("no display to try: sudo apt-get install xvfb openbox")
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", "1", "-screen", "0", "640x300x24"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdout is not None
+    name = f":{int(server.stdout.readline())}"
+    manager = subprocess.Popen(
+        ["openbox"], env=os.environ | {"DISPLAY": name}, stderr=subprocess.DEVNULL
+    )
+    time.sleep(1.0)
+    yield name
+    for process in (manager, server):
+        process.terminate()
+        process.wait()
+    server.stdout.close()
+
+
+def test_the_window_opens_and_draws(plugin: SimpleNamespace, engine: Engine, display: str) -> None:
+    done = subprocess.run(
+        [plugin.window_check, plugin.lv2 / "rtsep.so", "2"],
+        env=os.environ | {"RTSEP_BRIDGE": engine.address, "DISPLAY": display},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20  # colours: letters have edges
