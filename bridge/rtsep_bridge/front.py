@@ -64,12 +64,12 @@ class Front(ABC):
         self.key = self._doors.key
         self._peers: dict[bytes, Peer] = {}
 
-    def _take_burst(self) -> bool:
-        """Deal with what has come, some of it; whether there may be more."""
+    def _take_burst(self) -> None:
+        """Deal with what has come, or with some of it."""
         for _ in range(_BURST):
             parts = self._doors.receive()
             if parts is None:
-                return False
+                return
             identity, *frames = parts
             message = self.counters.take(frames)
             if message is None:
@@ -86,7 +86,6 @@ class Front(ABC):
                     self._take(peer, message.header, frames)
             except LookupError:
                 self._forget(identity)
-        return True
 
     @abstractmethod
     def _take(self, peer: Peer, header: AnyHeader, frames: list[bytes]) -> None:

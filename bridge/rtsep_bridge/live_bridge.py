@@ -100,8 +100,7 @@ class LiveBridge(Front):
             self._publish(report)
         while self._answers:
             self._answer_control(*self._answers.popleft())
-        while self._take_burst():
-            pass
+        self._take_burst()
         for peer in list(self._peers.values()):
             try:
                 peer.try_again(self._doors)

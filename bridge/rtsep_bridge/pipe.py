@@ -7,11 +7,13 @@ what comes and goes: a third of the time for a block of a mix and back.
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 
 from rtsep_bridge.messages import Bytes
 
-_COUNT = struct.Struct("<I")
+_WORD = struct.Struct("<I")
 _READ = 1 << 18
+"""Bytes that are read at once; longer messages make the buffer grow."""
 
 
 class FramePipe:
@@ -25,7 +27,9 @@ class FramePipe:
 
     def __init__(self, end: socket.socket) -> None:
         self.socket = end
-        self._came = bytearray()
+        # One buffer for good: as large a one for every read would be mapped and unmapped.
+        self._buffer = bytearray(_READ)
+        self._start = self._stop = 0
         self._waiting = bytearray()
 
     def make_nonblocking(self) -> None:
@@ -37,13 +41,22 @@ class FramePipe:
         return self.socket.fileno()
 
     def send(self, frames: Sequence[Bytes]) -> None:
-        """Send a message; what a non-blocking end cannot send now goes with `flush`."""
+        """Send a message; what a non-blocking end cannot send now goes with `flush`.
+
+        Raises
+        ------
+        OSError
+            The other side has gone.
+        """
         sizes = [memoryview(frame).nbytes for frame in frames]
-        head = struct.pack(f"<I{len(sizes)}I", len(sizes), *sizes)
-        self._waiting += head
-        for frame in frames:
-            self._waiting += frame
-        self.flush()
+        message = b"".join((struct.pack(f"<{1 + len(sizes)}I", len(sizes), *sizes), *frames))
+        sent = 0
+        if not self._waiting:
+            with suppress(BlockingIOError):
+                sent = self.socket.send(message)
+        if sent < len(message):
+            self._waiting += message[sent:]
+            self.flush()
 
     def flush(self) -> None:
         """Send what waits.
@@ -77,33 +90,45 @@ class FramePipe:
             frames = self._take()
             if frames is not None:
                 return frames
+            self._make_room()
             try:
-                more = self.socket.recv(_READ)
+                count = self.socket.recv_into(memoryview(self._buffer)[self._stop :])
             except BlockingIOError:
                 return None
             except OSError:
-                more = b""
-            if not more:
+                count = 0
+            if not count:
                 raise EOFError
-            self._came += more
+            self._stop += count
+
+    def _make_room(self) -> None:
+        """Have free bytes at the end of the buffer: move what is there, or double it."""
+        if self._start:
+            there = self._stop - self._start
+            self._buffer[:there] = self._buffer[self._start : self._stop]
+            self._start, self._stop = 0, there
+        if self._stop == len(self._buffer):
+            self._buffer.extend(bytes(len(self._buffer)))
 
     def _take(self) -> list[bytes] | None:
         """A message out of what came, if it is whole."""
-        came = self._came
-        if len(came) < _COUNT.size:
+        came = self._stop - self._start
+        if came < _WORD.size:
             return None
-        (count,) = _COUNT.unpack_from(came)
-        start = _COUNT.size * (1 + count)
-        if len(came) < start:
+        (count,) = _WORD.unpack_from(self._buffer, self._start)
+        head = _WORD.size * (1 + count)
+        if came < head:
             return None
-        sizes = struct.unpack_from(f"<{count}I", came, _COUNT.size)
-        if len(came) < start + sum(sizes):
+        sizes = struct.unpack_from(f"<{count}I", self._buffer, self._start + _WORD.size)
+        if came < head + sum(sizes):
             return None
+        view = memoryview(self._buffer)
+        at = self._start + head
         frames = []
         for size in sizes:
-            frames.append(bytes(came[start : start + size]))
-            start += size
-        del came[:start]
+            frames.append(bytes(view[at : at + size]))
+            at += size
+        self._start = at
         return frames
 
     def close(self) -> None:

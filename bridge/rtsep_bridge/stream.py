@@ -1,5 +1,6 @@
 """One mix and the engine that takes it apart: messages in, messages out, no sockets."""
 
+import math
 import time
 
 import msgspec
@@ -188,7 +189,7 @@ class Stream:
         given += self._notes(engine.take_notes())
         self._block, self._blocks = n, self._blocks + 1
         rate = self._header.sample_rate if self._header is not None else 1
-        keep = np.exp(-n / (METER_FALL_S * rate))
+        keep = math.exp(-n / (METER_FALL_S * rate))
         publish.meter(out, self._meters, 0, keep)
         publish.meter(block, self._meters, MIX_METER, keep)
         spent = time.perf_counter() - started
