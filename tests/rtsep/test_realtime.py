@@ -59,8 +59,7 @@ def test_the_priority_is_granted_or_the_reason_and_the_remedy_are_told() -> None
 
 def test_priority_is_given_back() -> None:
     told = child(
-        "realtime.make_realtime(60); realtime.make_normal()\n"
-        "tell(first=os.sched_getscheduler(0))"
+        "realtime.make_realtime(60); realtime.make_normal()\ntell(first=os.sched_getscheduler(0))"
     )
     assert told["first"] in (os.SCHED_OTHER, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK)
 
