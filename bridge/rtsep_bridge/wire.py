@@ -179,11 +179,14 @@ class Wire:
             )
 
     def _note(self, frames: list[bytes]) -> None:
-        event = parse_monitor_message(frames)["event"]
+        told = parse_monitor_message(frames)
+        event = told["event"]
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._refused = True
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.connected, self._failures = True, 0
+        elif told["value"] == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            self._failures = _MOST_FAILURES  # keys on one side only; ZeroMQ tries no more
         elif event == zmq.EVENT_DISCONNECTED:
             self.connected = False
         else:
