@@ -18,6 +18,7 @@ function action_params () return
 	["from"]   = { title = "Stems from: auto, plugin or jack", default = "auto" },
 	["client"] = { title = "JACK client of rtsep live", default = "rtsep" },
 	["midi"]   = { title = "JACK port of its notes", default = "rtsep-midi:notes" },
+	["prefix"] = { title = "Put in front of the tracks' names", default = "" },
 }
 end
 
@@ -28,6 +29,7 @@ function factory (params) return function ()
 	local from   = params["from"] or "auto"
 	local client = params["client"] or "rtsep"
 	local notes  = params["midi"] or "rtsep-midi:notes"
+	local prefix = params["prefix"] or ""
 
 	local AUDIO, MIDI = ARDOUR.DataType ("audio"), ARDOUR.DataType ("midi")
 	local LAST, ALONE = ARDOUR.PresentationInfo.max_order, PBD.GroupControlDisposition.NoGroup
@@ -95,12 +97,14 @@ function factory (params) return function ()
 	end
 
 	local function audio_track (name)
+		name = prefix .. name
 		local there = Session:route_by_name (name)
 		if not there:isnil () and not there:to_track ():isnil () then return there:to_track () end
 		return first (Session:new_audio_track (2, 2, nil, 1, name, LAST, ARDOUR.TrackMode.Normal, false))
 	end
 
 	local function midi_track (name)
+		name = prefix .. name
 		local there = Session:route_by_name (name)
 		if not there:isnil () and not there:to_track ():isnil () then return there:to_track () end
 		local one = ARDOUR.ChanCount (MIDI, 1)

@@ -6,13 +6,13 @@ local script, folder, kind = arg[1], arg[2], arg[3]
 local stems = { table.unpack (arg, 4) }
 AudioEngine:set_backend ("None (Dummy)", "", "")
 Session = create_session (folder, "session", 48000)
+print ("begun")
 local audio = ARDOUR.DataType ("audio")
 local master = Session:master_out ()
 master:panner_shell ():set_bypassed (true)
 for _ = 3, 4 + 2 * #stems do
 	assert (master:input ():add_port ("", nil, audio) == 0)
 end
-print ("master", master:n_inputs ():n_audio (), master:n_outputs ():n_audio ())
 
 local function track (name)
 	for made in Session:new_audio_track (2, 2, nil, 1, name, ARDOUR.PresentationInfo.max_order,
@@ -46,7 +46,7 @@ for number, name in ipairs (stems) do
 	stem:monitoring_control ():set_value (1, PBD.GroupControlDisposition.NoGroup)
 	to_master (stem, 0, 2 + 2 * number)
 end
-ARDOUR.LuaAPI.usleep (500000)
+ARDOUR.LuaAPI.usleep (500000)  -- the last connections are made by another thread
 Session:save_state ("")
 close_session ()
 quit ()
