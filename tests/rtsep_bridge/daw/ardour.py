@@ -1,5 +1,6 @@
 """Ardour without a window: sessions made by its Lua interpreter, files for them, exports."""
 
+import glob
 import os
 import re
 import shutil
@@ -100,16 +101,15 @@ class Ardour:
         """What a script of the tests' says.
 
         Ardour dies at its start now and then: with a segmentation fault, or because libjack
-        tells it that JACK has halted.  All that is forgiven is that, and not for ever.  `fresh` is a folder that each try makes anew.
+        tells it that JACK has halted.  All that is forgiven is that, and not for ever.
+        `fresh` is a folder that each try makes anew.
         """
         script = Path(__file__).with_name(str(words[0]))
         deaths = []
         for _ in range(STARTS):
             if fresh is not None:
                 shutil.rmtree(fresh, ignore_errors=True)
-            done = self.run(
-                "ardour7-lua", script, *words[1:], timeout_s=timeout_s, **environment
-            )
+            done = self.run("ardour7-lua", script, *words[1:], timeout_s=timeout_s, **environment)
             said = done.stdout + done.stderr
             if done.returncode == 0:
                 return said
@@ -192,3 +192,27 @@ def tracks(session: Path) -> dict[str, str]:
         for route in state(session).iter("Route")
         if "MasterOut" not in str([info.get("flags") for info in route.iter("PresentationInfo")])
     }
+
+
+def takes(session: Path) -> dict[str, Path | Audio]:
+    """What lies on every track from the session's start: sound, or the file of a MIDI track.
+
+    A track with more or less than one region, as after a break in the recording, is an error.
+    """
+    root = state(session)
+    files = {source.get("id"): source.get("name", "") for source in root.iter("Source")}
+    found: dict[str, Path | Audio] = {}
+    for playlist in root.iterfind("Playlists/Playlist"):
+        (region,) = playlist.iterfind("Region")
+        sources = [files[region.get(f"source-{n}")] for n in (0, 1) if region.get(f"source-{n}")]
+        paths = [next(session.glob(f"interchange/*/*/{glob.escape(name)}")) for name in sources]
+        name = playlist.get("name", "")
+        if playlist.get("type") == "midi":
+            assert region.get("length", "").endswith("@b0"), "MIDI that does not start at zero"
+            (found[name],) = paths
+            continue
+        length, at = (int(word[1:]) // TICKS for word in region.get("length", "").split("@"))
+        start = int(region.get("start", "a0")[1:]) // TICKS
+        lines = np.concatenate([read(path) for path in paths])[:, start : start + length]
+        found[name] = np.pad(lines, ((0, 0), (at, 0)))
+    return found

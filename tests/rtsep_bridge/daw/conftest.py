@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
+import mido
 import numpy as np
 import pytest
 
@@ -27,14 +29,45 @@ def song() -> Audio:
     return np.ascontiguousarray(clip[:, : 3 * RATE])
 
 
-def separated(folder: Path, audio: Audio, preset: str = "live") -> Audio:
-    """What `rtsep separate` writes: [stems, 2, frames], in the order of the plugin's buses."""
-    mix = write(folder / "mix.wav", audio)
-    words = ("separate", mix, "-o", folder / "out", "--preset", preset, "--overwrite", "--no-midi")
+class Note(NamedTuple):
+    """A note that begins; `sample` counts from the start of the song."""
+
+    sample: float
+    channel: int
+    pitch: int
+    velocity: int
+
+
+def midi_notes(path: Path) -> list[Note]:
+    """The notes of a file of one tempo, in order of their times."""
+    file = mido.MidiFile(path)
+    messages = [message for track in file.tracks for message in track]
+    tempo = next((m.tempo for m in messages if m.type == "set_tempo"), 500_000)
+    notes = []
+    for track in file.tracks:
+        ticks = 0
+        for message in track:
+            ticks += message.time
+            if message.type == "note_on" and message.velocity:
+                sample = mido.tick2second(ticks, file.ticks_per_beat, tempo) * RATE
+                notes.append(Note(sample, message.channel, message.note, message.velocity))
+    return sorted(notes)
+
+
+def separated(folder: Path, song: Audio, before: int) -> tuple[Audio, list[Note]]:
+    """What `rtsep separate` makes of a song that has silence before it; without the silence.
+
+    The stems, [stems, 2, frames] in the order of the plugin's buses, and the notes.
+    """
+    mix = write(folder / "mix.wav", np.pad(song, ((0, 0), (before, 0))))
+    words = ("separate", mix, "-o", folder / "out", "--preset", "live", "--overwrite")
     subprocess.run(
         [sys.executable, "-m", "rtsep", *map(str, words)],
         check=True,
         capture_output=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "bridge")))},
     )
-    return np.stack([read(folder / "out/mix" / f"{stem}.wav") for stem in STEMS])
+    stems = [read(folder / "out/mix" / f"{stem}.wav") for stem in STEMS]
+    notes = [note._replace(sample=note.sample - before) for note in
+             midi_notes(folder / "out/mix/mix.mid")]  # fmt: skip
+    return np.stack(stems)[:, :, before:], notes
