@@ -61,7 +61,10 @@ def make_realtime(priority: int) -> RealTime:
 def make_normal() -> None:
     """Take `make_realtime` back, for work that has time (Linux; elsewhere it stays)."""
     if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        try:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        except PermissionError:  # children of this thread start at normal priority for good
+            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 def lock_memory() -> RealTime:
