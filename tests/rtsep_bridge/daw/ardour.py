@@ -121,7 +121,13 @@ class Ardour:
         """The master bus from the start of a session to its end, as fast as it goes."""
         out = session / "out.wav"
         words = ("-b", "float", "-o", out, session, session_name(session))
-        done = self.run("ardour7-export", *words, **environment)
+        # It died of its heap in one of eleven runs with the LV2, and never under valgrind, which
+        # finds nothing: whose fault it was is not known, so it is told and tried anew.
+        for _ in range(STARTS):
+            done = self.run("ardour7-export", *words, **environment)
+            if done.returncode >= 0:
+                break
+            print("ardour7-export died:", done.returncode, done.stderr[-300:])
         assert done.returncode == 0, done
         return read(out)
 
