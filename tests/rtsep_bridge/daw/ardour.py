@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,7 +66,14 @@ class Ardour:
         if plugin is not None:
             shutil.copytree(plugin.lv2, self.home / ".lv2/rtsep.lv2")
             shutil.copytree(plugin.vst3, self.home / ".vst3/rtsep.vst3")
+            self._age()
             self._scan()
+
+    def _age(self) -> None:
+        """Let the plugin be older than the scan, or Ardour does not believe the scan."""
+        long_ago = time.time() - 86_400
+        for path in (self.home / ".vst3").rglob("*"):
+            os.utime(path, (long_ago, long_ago))
 
     def _scan(self) -> None:
         """Have the VST3 in the list from which Ardour takes its plugins."""
