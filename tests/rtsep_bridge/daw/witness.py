@@ -57,7 +57,7 @@ class Witness:
                     assert not mix[:, :at].any()
                     lengths = [block.shape[1] for _, block in blocks[:-1]]
                     assert np.diff(starts).tolist() == lengths, "this listener has lost stems"
-                    return int(at)
+                    return starts[0] + int(at)
         raise AssertionError("no engine heard the song whole")
 
 
