@@ -257,6 +257,12 @@ class Probe:
         return out
 
     def whole(self, start: int, stop: int) -> bool:
-        """Whether no cycle between two frames was left out on either side."""
+        """Whether all between two frames can be read, and no cycle was left out on either side.
+
+        What is about to be overwritten counts as gone, so that there is time to read the rest.
+        """
+        size = self._sink.data.shape[1]
+        if not (self.clock - size + size // 8 <= start and stop <= self.clock):
+            return False
         gaps: list[Any] = [*self._source.gaps(), *self._sink.gaps()]
         return not any(min(gap) < stop and start < max(gap) for gap in gaps)

@@ -52,6 +52,18 @@ def test_the_measured_delay_is_the_delay(server: Server, delay: int) -> None:
         assert probe.reported_latency(name, "nothing") == -1
 
 
+def test_what_was_overwritten_is_not_whole(server: Server) -> None:
+    from rtsep.bench.probe import Probe
+
+    with Probe(server.name, ("in",), np.zeros((2, 1_000), np.float32), 8_192) as probe:
+        start = probe.clock
+        probe.wait(start + 8_192 + 2 * probe.block)
+        assert not probe.whole(start, start + 1)
+        assert not probe.whole(probe.clock, probe.clock + 48_000)
+        with pytest.raises(ValueError, match="not in the ring"):
+            probe.read(start, 1)
+
+
 def test_clicks_in_the_ports_are_found_where_they_were_played(server: Server) -> None:
     from rtsep.bench.probe import Probe
     from tests.rtsep.bench.delay_client import CHANNELS, delay_client
