@@ -37,6 +37,8 @@ class JitterBuffer:
         Frames that never came; they are silent, and faded at their ends.
     breaks : int
         How often the stream went on elsewhere than where it was.
+    sample_rate : int
+        In Hz.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ class JitterBuffer:
     """
 
     def __init__(self, stems: Sequence[str], sample_rate: int, block: int, buffer_s: float) -> None:
-        self._rate, self._block = sample_rate, block
+        self.sample_rate, self._block = sample_rate, block
         self._asked = round(buffer_s * sample_rate)
         names = tuple(f"{stem}_{side}" for stem in stems for side in "LR")
         self.channels = (*names, *MONITOR)
@@ -108,12 +110,12 @@ class JitterBuffer:
             self._offset, self._ended_ns = -sample, now_ns
         start = sample + self._offset
         gap = start - self._end
-        passed = (now_ns - self._ended_ns) * self._rate // 1_000_000_000
-        self._ahead = max(self._ahead + gap + n - passed, -MOST_BEHIND_S * self._rate)
+        passed = (now_ns - self._ended_ns) * self.sample_rate // 1_000_000_000
+        self._ahead = max(self._ahead + gap + n - passed, -MOST_BEHIND_S * self.sample_rate)
         # What a clock may run off.
         leak = tl.MOST_DRIFT * passed
         self._ahead -= min(leak, max(-leak, self._ahead))
-        if gap < 0 or gap > MOST_GAP_S * self._rate or self._ahead > STEM_CAPACITY // 4:
+        if gap < 0 or gap > MOST_GAP_S * self.sample_rate or self._ahead > STEM_CAPACITY // 4:
             # Another mix, the same elsewhere, or one that outruns time: on from here.
             self.breaks += 1
             gap = min(max(0, passed - n), STEM_CAPACITY // 2)
@@ -155,9 +157,9 @@ class JitterBuffer:
     def _note(self, now_ns: int) -> None:
         """Tell the clock, by the message that was least delayed of a group."""
         self._ended_ns = now_ns
-        late = now_ns - self._end * 1e9 / self._rate
+        late = now_ns - self._end * 1e9 / self.sample_rate
         self._group.append((late, self._end, now_ns))
-        if self._end - self._group[0][1] < _GROUP_S * self._rate:
+        if self._end - self._group[0][1] < _GROUP_S * self.sample_rate:
             return
         _, end, at_ns = min(self._group)
         self._group.clear()

@@ -1,4 +1,4 @@
-"""Play what a bridge says through JACK here: a buffer for the network, a clock for the drift.
+"""Play what a bridge says: a buffer for the network, a clock for the drift.
 
 The callback is compiled and touches a ring only; this thread fills the ring.
 """
@@ -84,6 +84,7 @@ class Player:
         self._again_at = 0.0
         self._polled_at = 0.0
         self._opened_once = False
+        self._refusal = ""
 
     @property
     def jitter(self) -> JitterBuffer | None:
@@ -174,10 +175,15 @@ class Player:
             if not (isinstance(error, SetupError) and self._opened_once):
                 raise
             self._again_at = now + AGAIN_S  # the server that has gone is not back yet
+            if str(error) != self._refusal:
+                self._refusal = str(error)
+                self._say(self._refusal)
             return
         self._host, self._jitter = host, jitter
         self._key = header.sample_rate, header.stems
-        self._opened_once = True
+        self._opened_once, self._refusal = True, ""
+        for remark in host.remarks:
+            self._say(remark)
         milliseconds = 1000.0 * jitter.buffer / header.sample_rate
         longer = ""
         if milliseconds > 1000.0 * self._buffer_s + 0.1:

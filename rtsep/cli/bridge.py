@@ -104,19 +104,26 @@ def record(
 @app.command()
 def play(
     address: Address = "tcp://127.0.0.1:7610",
+    host: Annotated[str, typer.Option(help="auto, jack or portaudio.")] = "auto",
     output: Annotated[
         str | None,
         typer.Option(
-            help="A pattern of the JACK ports to hear the sum of the stems on.", metavar="PATTERN"
+            help="JACK: a pattern of the ports to hear the sum of the stems on. "
+            "PortAudio: the device whose channel pairs take the stems.",
+            metavar="PATTERN|DEVICE",
         ),
     ] = None,
     connect: Annotated[
         str | None,
         typer.Option(
-            help="A pattern of the JACK ports to give the stems to, in order, or by name with "
+            help="JACK: a pattern of the ports to give the stems to, in order, or by name with "
             "{stem} and {side} in it.",
             metavar="PATTERN",
         ),
+    ] = None,
+    block: Annotated[
+        int | None,
+        typer.Option(help="PortAudio: block size. JACK's server decides.", metavar="FRAMES"),
     ] = None,
     buffer: Annotated[
         float | None,
@@ -126,9 +133,9 @@ def play(
             metavar="MS",
         ),
     ] = None,
-    name: Annotated[str, typer.Option(help="The JACK client's name.")] = "rtsep-stems",
+    name: Annotated[str, typer.Option(help="JACK: the client's name.")] = "rtsep-stems",
 ) -> None:
-    """Put a bridge's stems out at ports of JACK, on this machine or another. Ctrl-C ends it.
+    """Put a bridge's stems out through JACK or a sound card, here or elsewhere. Ctrl-C ends it.
 
     The sender's clock is followed. What comes too late fades out and in again, in its
     place, and is counted.
@@ -136,11 +143,12 @@ def play(
     \b
     rtsep bridge play --output system:playback
     rtsep bridge play --address 'tcp://HOST:7610?key=KEY' --connect 'ardour:{stem}/audio_in'
+    rtsep bridge play --host portaudio --output 'USB Audio'
     """  # noqa: D301
     from rtsep.cli.bridge_play import Options
     from rtsep.cli.bridge_play import play as run
 
-    run(Options(address, output, connect, buffer, name))
+    run(Options(address, host, output, connect, block, buffer, name))
 
 
 @app.command()

@@ -11,11 +11,11 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from rtsep import probes
 from rtsep.cli.console import complain, stdout
 from rtsep.cli.endings import Endings
+from rtsep.cli.systems import choose_system
 from rtsep.cli.view import TerminalView, View, choose_view
-from rtsep.errors import RtsepError, SetupError
+from rtsep.errors import RtsepError
 from rtsep.live.listeners import Listener, Listeners
 from rtsep.live.session import (
     LIVE_PRESETS,
@@ -166,14 +166,8 @@ def choose_host(options: Options) -> "AudioHost":
     SetupError
         Neither is there.
     """
-    if options.host not in ("auto", "jack", "portaudio"):
-        raise RtsepError(f"--host {options.host}", "auto, jack or portaudio")
-    jack = {} if options.host == "portaudio" else probes.ask(probes.JACK)
-    if options.host == "jack" or jack.get("server"):
-        return _jack_host(options, jack)
-    if options.host == "auto":
-        _check_portaudio(jack)
-    return _portaudio_host(options)
+    system, server = choose_system(options.host)
+    return _jack_host(options, server) if system == "jack" else _portaudio_host(options)
 
 
 def _jack_host(options: Options, server: dict[str, object]) -> "AudioHost":
@@ -210,22 +204,6 @@ def _portaudio_host(options: Options) -> "AudioHost":
         output=options.output,
         sample_rate=options.rate,
         block=options.block,
-    )
-
-
-def _check_portaudio(jack: dict[str, object]) -> None:
-    """Refuse where there is no sound at all, with all that was looked for."""
-    devices = probes.ask(probes.PORTAUDIO)
-    if devices.get("hosts"):
-        return
-    name = os.environ.get("JACK_DEFAULT_SERVER", "default")
-    server = f"no JACK server '{name}' answers" if jack.get("library") else "there is no JACK"
-    sound = "finds no device" if devices.get("library") else "is not there"
-    raise SetupError(
-        f"no audio system: {server}, and PortAudio {sound}",
-        "a JACK server or a sound card",
-        "start one (jackd -R -d alsa; with PipeWire: pw-jack rtsep live), or connect a card; "
-        "'rtsep doctor' tells what this machine has",
     )
 
 

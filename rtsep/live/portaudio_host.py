@@ -73,6 +73,9 @@ class PortAudioHost:
         In Hz; the output's default where not given.
     block : int, optional
         Frames a callback.
+    follow : callable, optional
+        Makes from a rate and a block what keeps the output in step with stems that come at
+        a clock of their own; no input is opened then.
     """
 
     kind = "portaudio"
@@ -84,8 +87,10 @@ class PortAudioHost:
         output: str | int | None = None,
         sample_rate: int | None = None,
         block: int | None = None,
+        follow: Callable[[int, int], Drift] | None = None,
     ) -> None:
         self._asked = input, output
+        self._follow = follow
         self._asked_rate = sample_rate
         self.sample_rate = sample_rate or 0
         self.block = DEFAULT_BLOCK if block is None else block
@@ -118,20 +123,22 @@ class PortAudioHost:
             sd._terminate()
             sd._initialize()
         devices = list_devices(sd)
-        source, sink = (
-            default_device(sd, devices, direction)
+        found = {
+            direction: default_device(sd, devices, direction)
             if asked is None
             else find_device(devices, asked, direction)
             for asked, direction in zip(self._asked, DIRECTIONS, strict=True)
-        )
+            if direction == "output" or self._follow is None
+        }
+        source, sink = found.get("input"), found["output"]
         if sink.outputs < 2:
             raise AudioError(f"output device {sink} with one channel", "a stereo pair at least")
         self.sample_rate = self._rate(sd, source, sink)
-        together = common_clock(source, sink)
+        together = source is not None and common_clock(source, sink)
+        handover.restart(self.block, self.sample_rate)
         self._make_tables(handover, source, sink, together)
         self._handover = handover
-        handover.restart(self.block, self.sample_rate)
-        self._route(handover.channels[2:] + handover.channels[:2])
+        self._route(handover.channels)
         try:
             self._open_streams(sd, source, sink, together)
             for stream in self._streams:
@@ -141,35 +148,42 @@ class PortAudioHost:
             text = str(error).splitlines()[0]
             remedy = "close other programs that use them, or try another --block or --rate"
             raise SetupError(
-                f"cannot open {source} and {sink} at {self.sample_rate} Hz: {text}", remedy=remedy
+                f"cannot open {_names(source, sink)} at {self.sample_rate} Hz: {text}",
+                remedy=remedy,
             ) from None
         self._opened = True
         self._stood_since, self._calls = time.monotonic(), (-1, -1)
-        if not together:
+        if len(self._streams) > 1:
             milliseconds = 1000.0 * self.extra_latency_samples / self.sample_rate
             self.remarks += (
                 f"two devices with clocks of their own: following the input costs "
                 f"{self.extra_latency_samples} samples ({milliseconds:.1f} ms) more",
             )
 
-    def _rate(self, sd: Any, source: Device, sink: Device) -> int:
+    def _rate(self, sd: Any, source: Device | None, sink: Device) -> int:
         rates = ", ".join(map(str, NATIVE_RATES))
         wanted = self._asked_rate
         if wanted is not None and wanted not in NATIVE_RATES:
             raise AudioError(f"a sample rate of {wanted} Hz", f"one of {rates}")
         tries = (
-            (sink.sample_rate, source.sample_rate, *_RATES_BY_PREFERENCE)
+            (sink.sample_rate, (source or sink).sample_rate, *_RATES_BY_PREFERENCE)
             if wanted is None
             else (wanted,)
         )
         for rate in tries:
             if rate in NATIVE_RATES and runs_at(sd, source, sink, rate):
                 return rate
+        if wanted is not None and source is None:
+            raise AudioError(
+                f"{sink} does not run at {wanted} Hz, which the stems do",
+                remedy="choose that rate in the system's sound settings, or another --output",
+            )
         if wanted is not None:
             raise AudioError(
                 f"{source} and {sink} do not both run at {wanted} Hz",
                 remedy="leave --rate out, or choose another in the system's sound settings",
             )
+        assert source is not None, "who follows stems asks for their rate"
         raise AudioError(
             f"{source} (default {source.sample_rate} Hz) and {sink} (default "
             f"{sink.sample_rate} Hz) have no rate in common that rtsep runs at",
@@ -178,18 +192,20 @@ class PortAudioHost:
         )
 
     def _make_tables(
-        self, handover: Handover, source: Device, sink: Device, together: bool
+        self, handover: Handover, source: Device | None, sink: Device, together: bool
     ) -> None:
         table = np.zeros(cb.TABLE_WORDS, np.int64)
         places, targets = np.zeros(2, np.int64), np.zeros(tables.MAX_CHANNELS, np.int64)
         nowhere = np.zeros(2 * BLOCKS[1], np.float32)
         table[cb.CONTROL] = handover.address
-        table[cb.IN_WIDTH] = min(source.inputs, 2)
+        table[cb.IN_WIDTH] = 0 if source is None else min(source.inputs, 2)
         table[cb.OUT_WIDTH] = min(sink.outputs, max(MOST_WIDTH, len(handover.channels)))
         table[cb.IN_PLACES], table[cb.OUT_PLACES] = places.ctypes.data, targets.ctypes.data
         table[cb.NOWHERE] = nowhere.ctypes.data
-        table[cb.MOST_FRAMES] = self.block
-        if together:
+        if self._follow is not None:
+            self._drift = self._follow(self.sample_rate, self.block)
+            rows = self._drift.out
+        elif together:
             self._drift = None
             rows = np.zeros((tables.MAX_CHANNELS, self.block), np.float32)
         else:
@@ -197,11 +213,12 @@ class PortAudioHost:
                 handover.address, self.sample_rate, self.block, self.block, self.block
             )
             rows = self._drift.out
+        if self._drift is not None:
             table[cb.IN_CLOCK], table[cb.LINK] = self._drift.in_clock, self._drift.address
-        table[cb.ROWS] = rows.ctypes.data
+        table[cb.ROWS], table[cb.MOST_FRAMES] = rows.ctypes.data, rows.shape[1]
         self._table, self._tables = table, [table, places, targets, nowhere, rows]
 
-    def _open_streams(self, sd: Any, source: Device, sink: Device, together: bool) -> None:
+    def _open_streams(self, sd: Any, source: Device | None, sink: Device, together: bool) -> None:
         widths = int(self._table[cb.IN_WIDTH]), int(self._table[cb.OUT_WIDTH])
         common = {
             "samplerate": self.sample_rate,
@@ -219,7 +236,9 @@ class PortAudioHost:
             self._streams.append(opened)
             return opened.latency
 
-        if together:
+        if source is None:
+            latencies = 0.0, stream("output", cb.on_output, sink.index, widths[1])
+        elif together:
             latencies = stream("duplex", cb.on_duplex, (source.index, sink.index), widths)
         else:
             latencies = (
@@ -257,7 +276,7 @@ class PortAudioHost:
         calls = int(self._table[cb.IN_CALLS]), int(self._table[cb.OUT_CALLS])
         now = time.monotonic()
         moved = [new != old for new, old in zip(calls, self._calls, strict=True)]
-        if moved[1] and (moved[0] or self._drift is None):
+        if moved[1] and (moved[0] or len(self._streams) == 1):
             self._stood_since, self._calls = now, calls
         if now - self._stood_since > _STILL_S:
             return False
@@ -281,6 +300,10 @@ class PortAudioHost:
         if streams and not _within(_CLOSE_S, close):
             _abandoned.append((self._tables, self._drift, self._handover, streams))
             atexit.unregister(load_portaudio()._exit_handler)
+
+
+def _names(source: Device | None, sink: Device) -> str:
+    return f"{sink}" if source is None else f"{source} and {sink}"
 
 
 def common_clock(source: Device, sink: Device) -> bool:

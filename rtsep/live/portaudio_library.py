@@ -41,10 +41,11 @@ def _default_api(sd: Any) -> str:
     return str(sd.query_hostapis(sd.default.hostapi)["name"]) if sd.default.hostapi >= 0 else ""
 
 
-def runs_at(sd: Any, source: Device, sink: Device, rate: int) -> bool:
-    """Whether both devices can be opened at a rate."""
+def runs_at(sd: Any, source: Device | None, sink: Device, rate: int) -> bool:
+    """Whether all devices that are to be opened can be at a rate."""
     try:
-        sd.check_input_settings(source.index, min(source.inputs, 2), "float32", None, rate)
+        if source is not None:
+            sd.check_input_settings(source.index, min(source.inputs, 2), "float32", None, rate)
         sd.check_output_settings(sink.index, min(sink.outputs, MOST_WIDTH), "float32", None, rate)
     except sd.PortAudioError:
         return False

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtsep import probes
 from rtsep.bench.probe import Probe
 from rtsep.errors import AudioError, SetupError
 from rtsep.live.jack_host import JackHost
@@ -251,7 +252,55 @@ def test_the_command_plays_until_it_is_told_to_end(tmp_path: Path) -> None:
     assert "Traceback" not in rest
 
 
+def test_the_command_plays_through_portaudio() -> None:
+    paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "bridge"))
+    words = ("bridge", "play", "--host", "portaudio", "--output", "rtsep-bench-sink")
+    # PortAudio finds clients of a JACK server as its devices, and our probe is one.
+    with (
+        jack_server(128) as server,
+        double() as bridge,
+        Probe(server.name, PORTS, np.zeros((2, RATE), np.float32), 1 << 19) as probe,
+    ):
+        environment = {**os.environ, "PYTHONPATH": paths, "JACK_DEFAULT_SERVER": server.name}
+        devices = subprocess.run(
+            [sys.executable, "-c", probes.PORTAUDIO],
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+        if b"JACK" not in devices.stdout:
+            pytest.skip("PortAudio knows no JACK here (Debian: libportaudio2)")
+        child = subprocess.Popen(
+            [sys.executable, "-m", "rtsep", *words, "--address", bridge.address],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        bridge.await_listener(1)
+        sender = Sender(bridge)
+        try:
+            time.sleep(8.0)
+            out = probe.read(probe.clock - 4 * RATE, 4 * RATE)
+            child.send_signal(signal.SIGINT)
+            _, said = child.communicate(timeout=20)
+        finally:
+            child.kill()
+            sender.close()
+    assert child.returncode == 0, said
+    assert "playing a, b: 960 samples (20.0 ms) after they come" in said
+    assert "Traceback" not in said
+    # All but what a machine that others use may cost.
+    assert (np.abs(np.hypot(out[0], out[1]) - 0.125) < 5e-6).mean() > 0.5, said
+    np.testing.assert_allclose(out[2:4], 3 * out[:2], atol=5e-6)
+    np.testing.assert_allclose(out[4:], 4 * out[:2], atol=5e-6)
+
+
 def test_what_cannot_be_is_said(rtsep: CommandLine) -> None:
+    assert "auto, jack or portaudio" in rtsep.refuses("bridge", "play", "--host", "alsa")
+    portaudio = ("bridge", "play", "--host", "portaudio")
+    assert "--connect without JACK" in rtsep.refuses(*portaudio, "--connect", "x")
+    assert "its server to decide" in rtsep.refuses(*portaudio[:3], "jack", "--block", "64")
     assert "3 to 150 milliseconds" in rtsep.refuses("bridge", "play", "--buffer", "1")
-    assert "a regular expression" in rtsep.refuses("bridge", "play", "--connect", "(")
-    assert "without a key" in rtsep.refuses("bridge", "play", "--address", "tcp://x:1")
+    assert "a regular expression" in rtsep.refuses(*portaudio[:3], "jack", "--connect", "(")
+    assert "without a key" in rtsep.refuses(*portaudio, "--address", "tcp://x:1")

@@ -23,6 +23,7 @@ from rtsep.kernels import portaudio_callbacks as cb
 from rtsep.kernels import tables
 from rtsep.live import portaudio_host
 from rtsep.live.devices import Device
+from rtsep.live.drift import Drift
 from rtsep.live.handover import Handover
 from rtsep.live.portaudio_host import JACK, PortAudioHost, common_clock, device_channels
 from tests.rtsep import models
@@ -249,6 +250,39 @@ def test_what_costs_or_is_missing_is_said(system: FakePortAudio) -> None:
         unheard, drifting = sorted(host.remarks, key=lambda remark: "clocks" in remark)
         assert unheard == "the output's 4 channels leave no channel for: other, vocals"
         assert "282 samples (5.9 ms) more" in drifting
+
+
+def test_who_follows_stems_opens_an_output_only(system: FakePortAudio) -> None:
+    drifts: list[Drift] = []
+
+    def follow(rate: int, block: int) -> Drift:
+        drifts.append(Drift(handover.address, rate, 256, block, 8192, 2000))
+        return drifts[0]
+
+    handover = Handover()
+    handover.add_channels((*STEMS, *MONITOR))
+    host = PortAudioHost(output="Cable", sample_rate=44_100, block=64, follow=follow)
+    try:
+        host.open(handover)
+        host.set_channels((*STEMS, *MONITOR))
+        (stream,) = system.streams
+        assert (stream.settings["kind"], stream.settings["device"]) == ("output", 2)
+        assert stream.settings["samplerate"] == host.sample_rate == 44_100
+        played = np.full((64, 4), np.nan, np.float32)
+        drifts[0].out[: len(handover.channels), :64] = 0.5  # overwritten: nothing has come yet
+        stream.call(64, np.zeros(1), played)
+        np.testing.assert_array_equal(played, 0.0)
+        assert host.alive()
+        assert host.remarks == ("the output's 4 channels leave no channel for: monitor",)
+    finally:
+        host.close()
+        handover.close()
+
+
+def test_who_follows_stems_does_not_take_another_rate(system: FakePortAudio) -> None:
+    host = PortAudioHost(sample_rate=96_000, follow=lambda rate, block: pytest.fail("too far"))
+    with pytest.raises(AudioError, match=r"Card.* does not run at 96000 Hz"), opened(host):
+        pass
 
 
 def test_a_rate_is_found_that_both_run_at(system: FakePortAudio) -> None:
