@@ -58,13 +58,19 @@ def make_realtime(priority: int) -> RealTime:
     return _take_priority(min(priority, HIGHEST))
 
 
-def make_normal() -> None:
-    """Take `make_realtime` back, for work that has time (Linux; elsewhere it stays)."""
+def make_normal(pid: int = 0) -> None:
+    """Take `make_realtime` back, for work that has time (Linux; elsewhere it stays).
+
+    Parameters
+    ----------
+    pid : int, optional
+        Of another process, whose main thread it is for; this thread where not given.
+    """
     if sys.platform == "linux":
         try:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
         except PermissionError:  # children of this thread start at normal priority for good
-            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+            os.sched_setscheduler(pid, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 def lock_memory() -> RealTime:

@@ -100,6 +100,7 @@ class Server(Front):
         self._poller = zmq.Poller()
         self._poller.register(self._doors.mix, zmq.POLLIN)
         self._spare: StreamProcess | None = None
+        self._ending: list[StreamProcess] = []
         self._spare_failures, self._spare_failure = 0, ""
         self._tick_at = self._status_at = 0.0
         self._idle_at = time.monotonic()
@@ -231,6 +232,7 @@ class Server(Front):
                 continue
             self._forget(peer.identity)
         self._look_after_spare()
+        self._ending = [process for process in self._ending if not process.gone()]
         if now >= self._status_at:
             self._status_at = now + _STATUS_S
             self._tell_status()
@@ -272,6 +274,7 @@ class Server(Front):
         if process is not None:
             self._poller.unregister(process.pipe)
             process.close()
+            self._ending.append(process)
 
     def _look_after_spare(self) -> None:
         """Keep one engine ready, as long as there may be another session."""
@@ -283,6 +286,7 @@ class Server(Front):
                 self._spare_failure = spare.failure
                 self._say(spare.failure)
                 spare.close()
+                self._ending.append(spare)
                 self._spare = spare = None
             elif spare.state == "ready":
                 self._spare_failures = 0
@@ -327,6 +331,9 @@ class Server(Front):
             self._forget(identity)
         if self._spare is not None:
             self._spare.close()
+            self._ending.append(self._spare)
+        for process in self._ending:
+            process.gone(5.0)
         self._doors.close()
         realtime.unlock_memory()
         realtime.make_normal()

@@ -64,6 +64,22 @@ def test_priority_is_given_back() -> None:
     assert told["first"] in (os.SCHED_OTHER, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK)
 
 
+def test_priority_is_taken_from_another_process() -> None:
+    told = child(
+        "import subprocess\n"
+        "other = subprocess.Popen(['sleep', '60'])\n"
+        "realtime.make_realtime(60)\n"
+        "if os.sched_getscheduler(0) != os.SCHED_OTHER:\n"
+        "    os.sched_setscheduler(other.pid, os.SCHED_FIFO, os.sched_param(60))\n"
+        "here = os.sched_getscheduler(0)\n"
+        "realtime.make_normal(other.pid)\n"
+        "tell(kept=os.sched_getscheduler(0) == here, there=os.sched_getscheduler(other.pid))\n"
+        "other.kill(); other.wait()"
+    )
+    assert told["kept"]
+    assert told["there"] in (os.SCHED_OTHER, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK)
+
+
 def test_a_child_of_a_realtime_thread_is_not_realtime() -> None:
     told = child(
         "realtime.make_realtime(60)\n"
