@@ -16,6 +16,7 @@ from rich.progress import (
 
 from rtsep.audio_files import Format
 from rtsep.cli.console import complain, one_line, stderr, stdout
+from rtsep.cli.endings import Endings
 from rtsep.engine import Engine
 from rtsep.errors import OutputError, RtsepError
 from rtsep.output_file import unwritable
@@ -146,11 +147,13 @@ def _run(
         transient=True,
         disable=not stderr().is_terminal,
     )
-    with progress:
+    with Endings() as endings, progress:
         for source, name in zip(files, names, strict=True):
+            endings.leave()
             task = progress.add_task(one_line(source.name), total=None)
 
             def report(done: int, total: int, task: TaskID = task) -> None:
+                endings.leave()
                 progress.update(task, completed=done, total=total)
 
             try:

@@ -237,7 +237,7 @@ def test_an_interrupt_leaves_nothing_behind(
             time.sleep(0.01)
         child.send_signal(number)
         out, err = child.communicate(timeout=30)
-    assert child.returncode == status
+    assert child.returncode == status, err
     assert out == ""
     assert err.count("\n") <= 1
     assert "Traceback" not in err
