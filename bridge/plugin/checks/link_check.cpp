@@ -2,10 +2,12 @@
 //
 //   link_check --address A --rate 48000 --block 128 --seconds 2 [--offline] [--short]
 //              [--input IN --output OUT] [--plant malloc|mutex|call] [--preset NAME]
+//              [--then NAME]
 //
 // IN is float32, left and right interleaved; OUT has 16 channels interleaved: main, then the
 // stems.  --short plays blocks of changing lengths up to the block.  --plant does in the
-// audio thread what must not be done there, to see that it is found.
+// audio thread what must not be done there, to see that it is found.  --then asks for another
+// preset half way.
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -71,7 +73,7 @@ static void plant(const std::string& what) {
 int main(int argc, char** argv) {
     std::map<std::string, std::string> given = {
         {"--address", ""}, {"--rate", "48000"}, {"--block", "128"}, {"--seconds", "2"},
-        {"--input", ""}, {"--output", ""}, {"--plant", ""}, {"--preset", "live"},
+        {"--input", ""}, {"--output", ""}, {"--plant", ""}, {"--preset", "live"}, {"--then", ""},
         {"--priority", "0"}, {"--wait", "0"}};
     bool offline = false, varied = false;
     for (int i = 1; i < argc; ++i) {
@@ -109,6 +111,7 @@ int main(int argc, char** argv) {
     trap::Counts counts;
     bool armed = false;
     int64_t worst = 0;
+    std::atomic<bool> half{false}, done{false};
     std::thread audio([&] {
         sched_param param{};
         param.sched_priority = atoi(given["--priority"].c_str());
@@ -139,6 +142,7 @@ int main(int argc, char** argv) {
                 midi_out.push_back({at + e.frame, e.bytes[0], e.bytes[1], e.bytes[2]});
             }
             at += n;
+            half.store(at > frames / 2);
             if (!offline) {
                 next.tv_nsec += static_cast<long>(n * 1000000000LL / rate);
                 if (next.tv_nsec >= 1000000000) next.tv_nsec -= 1000000000, next.tv_sec += 1;
@@ -146,8 +150,14 @@ int main(int argc, char** argv) {
             }
         }
         counts = trap::counts();
+        done.store(true);
     });
     const auto before = thread_times();
+    if (!given["--then"].empty()) {
+        while (!half.load() && !done.load()) usleep(1000);
+        wanted.preset = given["--then"];
+        link.want(wanted);
+    }
     audio.join();
     auto times = thread_times();
     for (const auto& [name, time] : before) times[name] -= time;

@@ -23,12 +23,17 @@ PAIRS = [(rate, block) for rate in (44_100, 48_000, 96_000) for block in (64, 12
 
 
 def dawdreamer(
-    plugin: SimpleNamespace, address: str, folder: Path, mix: Audio, pairs: list[tuple[int, int]]
+    plugin: SimpleNamespace,
+    address: str,
+    folder: Path,
+    mix: Audio,
+    pairs: list[tuple[int, int]],
+    **settings: float,
 ) -> dict[tuple[int, int], Any]:
     if importlib.util.find_spec("dawdreamer") is None:
         pytest.skip("no dawdreamer: pip install -e '.[test]'")
     np.save(folder / "mix.npy", mix)
-    wanted = [f"{rate}:{block}" for rate, block in pairs]
+    wanted = [json.dumps(settings), *(f"{rate}:{block}" for rate, block in pairs)]
     done = subprocess.run(
         [sys.executable, HOST, plugin.vst3, folder / "mix.npy", folder / "out", *wanted],
         env=os.environ | {"RTSEP_BRIDGE": address},
@@ -51,6 +56,24 @@ def test_every_bus_in_dawdreamer(plugin: SimpleNamespace, engine: Engine, tmp_pa
         np.testing.assert_array_equal(audio[:2, at:], mix[:, :-at])
         wanted = stems_of(mix)[:, :, :-at]
         np.testing.assert_array_equal(audio[2:, at:].reshape(7, 2, -1), wanted)
+
+
+def test_gain_and_mute_change_their_stem_alone(
+    plugin: SimpleNamespace, engine: Engine, tmp_path: Path
+) -> None:
+    mix = noise(24_000)
+    db = 6.0
+    settings = {"Drums gain": (db + 60.0) / 84.0, "Bass mute": 1.0, "Other gain": 0.0}
+    pairs = [(48_000, 128)]
+    out = dawdreamer(plugin, engine.address, tmp_path, mix, pairs, **settings)[pairs[0]]
+    at = int(out["latency"])
+    audio = out["audio"][:, at:]
+    np.testing.assert_array_equal(audio[:2], mix[:, :-at])
+    stems, wanted = audio[2:].reshape(7, 2, -1), stems_of(mix)[:, :, :-at]
+    np.testing.assert_allclose(stems[0], wanted[0] * 10 ** (db / 20), rtol=1e-6)
+    assert np.abs(wanted[[1, 4]]).max() > 0.1
+    assert not stems[[1, 4]].any()
+    np.testing.assert_array_equal(stems[[2, 3, 5, 6]], wanted[[2, 3, 5, 6]])
 
 
 def test_the_latency_that_hosts_are_told_is_that_of_an_impulse(

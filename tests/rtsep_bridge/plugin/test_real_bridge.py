@@ -106,3 +106,19 @@ def test_dawdreamer_renders_what_separate_writes(
     out = found[48_000, 512]
     stems = out["audio"][2:].reshape(7, 2, -1)
     assert_same(stems, wanted, int(out["latency"]))
+
+
+def test_another_preset_while_it_plays(
+    plugin: SimpleNamespace, bridge: str, song: tuple[Audio, dict[str, Audio]], tmp_path: Path
+) -> None:
+    """Its latency is told, its stems come, and the stems add up to the main bus all along."""
+    mix = np.concatenate((song[0], song[0]), axis=1)
+    play = Play(plugin, tmp_path, bridge, mix, "--preset", "lowest", "--then", "live")
+    said, main, stems = play.end()
+    assert said["sessions"] == 2
+    assert said["latency_end"] == said["engine_latency"] + said["slack"] != said["latency"]
+    np.testing.assert_allclose(stems.sum(axis=0), main, atol=1e-5, rtol=0)
+    at = said["latency_end"]
+    np.testing.assert_array_equal(main[:, -48_000:], mix[:, -48_000 - at : -at])
+    drums = BUSES.index("drums")
+    assert np.abs(stems[drums, :, -48_000:]).max() > 0.01
