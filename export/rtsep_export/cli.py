@@ -1,6 +1,7 @@
-"""The command line of training: ``rtsep-export render | mixes | train | bundle | tune | figures``.
+"""The command line of training.
 
-The first four, in this order, make the bundles that ship.
+``rtsep-export render | mixes | train | bundle``, in this order, make the bundles that ship;
+``tune`` and ``figures`` finish them.  ``songs | learn | tables`` are the paper's part.
 """
 
 import sys
@@ -12,18 +13,25 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from rtsep.errors import RtsepError, SetupError
+from rtsep_export.console import progress_bar
+from rtsep_export.scores import cli as scores
 
 app = typer.Typer(
     name="rtsep-export",
-    help="Data, networks, bundles: render, mixes, train, bundle, tune, and figures once measured.",
+    help="Data, networks, bundles: render, mixes, train, bundle, tune, and figures once measured; "
+    "songs, learn and tables for the papers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.command()(scores.songs)
+app.command()(scores.learn)
+app.add_typer(scores.tables, name="tables")
 
 
 class Split(StrEnum):
@@ -69,7 +77,7 @@ def render(
     if seconds is not None:
         plan = replace(plan, seconds=seconds)
     songs = render_split(data_root(data), output, split, plan, workers=workers, take=take)
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("rendering", total=None)
         for done, total, name in songs:
             progress.update(task, completed=done, total=total, description=name[:40])
@@ -90,7 +98,7 @@ def mixes(
     folder = rendered / split
     if not folder.is_dir():
         raise SetupError(f"no {folder}", "rendered songs", "run rtsep-export render first")
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("mixing", total=None)
         for done, total, name in make_mixes(folder, output / split, takes, workers=workers):
             progress.update(task, completed=done, total=total, description=name[:40])
@@ -124,7 +132,7 @@ def train(
 
         task = TranscriptionTask(mixed / "train", mixed / "valid")
     console = Console()
-    with _progress() as progress:
+    with progress_bar() as progress:
         bar = progress.add_task(network, total=1.0)
 
         def report(step: int, share: float, figures: dict[str, float]) -> None:
@@ -180,7 +188,7 @@ def tune(
     """Find the levels at which a transcriber's notes are best on the validation songs."""
     from rtsep_export.tuning import tune as search
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("listening", total=None)
         for done, total, stem, f1 in search(model, rendered / "valid"):
             Console().print(f"{stem}: F1 {f1:.3f}")
@@ -197,16 +205,6 @@ def figures(
 
     for name, count in state_figures(report, models).items():
         Console().print(f"{name}: {count} figures")
-
-
-def _progress() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        *Progress.get_default_columns(),
-        TimeElapsedColumn(),
-        TextColumn(""),
-        console=Console(stderr=True),
-    )
 
 
 def main() -> NoReturn:

@@ -25,6 +25,8 @@ OPEN_COLLECTIONS = (
     "music21-chamber",
     "mutopia-ensembles",
 )
+# With those for experiments and tables only.
+ALL_COLLECTIONS = (*OPEN_COLLECTIONS, "tegridy", "midi-archive", "miditok")
 
 
 @dataclass(frozen=True)

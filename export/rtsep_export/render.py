@@ -90,14 +90,14 @@ def render_song(
     font = fonts[rng.integers(len(fonts))]
     tempo = float(rng.uniform(0.88, 1.12))
     transpose = int(rng.integers(-3, 4))
-    start_s = _busiest_start(midi, seconds * tempo, rng)
+    start_s = busiest_start(midi, seconds * tempo, rng)
     parts = _parts(midi, start_s, seconds, tempo, transpose, song, rng)
     if sum(len(i.notes) for i in parts.values() for i in i) < 10:
         return False
     stems, gains = {}, {}
     for stem in STEMS:
         if parts[stem]:
-            audio = _synthesise(parts[stem], FONTS[font][0], seconds)
+            audio = synthesise(parts[stem], FONTS[font][0], seconds)
             stems[stem], gains[stem] = _produce(audio, stem, rng)
     if not stems:
         return False
@@ -117,8 +117,8 @@ def render_song(
     return True
 
 
-def _busiest_start(midi: pretty_midi.PrettyMIDI, span_s: float, rng: np.random.Generator) -> float:
-    """Where most stems play at once, among a few random places."""
+def busiest_start(midi: pretty_midi.PrettyMIDI, span_s: float, rng: np.random.Generator) -> float:
+    """Second at which most stems play at once, among a few random places."""
     last = max(midi.get_end_time() - span_s, 0.0)
     best, best_score = 0.0, -1.0
     for start in rng.uniform(0.0, last, 6) if last > 0 else [0.0]:
@@ -174,16 +174,21 @@ def _parts(
     return parts
 
 
-def _synthesise(parts: list[pretty_midi.Instrument], font: str, seconds: float) -> Audio:
-    """The dry sound of some tracks, shape (2, frames) at `SAMPLE_RATE`."""
-    frames = round(seconds * SAMPLE_RATE)
+def synthesise(
+    parts: list[pretty_midi.Instrument],
+    font: str,
+    seconds: float,
+    sample_rate: int = SAMPLE_RATE,
+) -> Audio:
+    """The dry sound of some tracks, shape (2, frames) at `sample_rate` in Hz."""
+    frames = round(seconds * sample_rate)
     midi = pretty_midi.PrettyMIDI(resolution=960)
     midi.instruments = parts
     with tempfile.TemporaryDirectory() as folder:
         source, raw = Path(folder) / "part.mid", Path(folder) / "part.raw"
         midi.write(str(source))
         command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.4"]
-        command += ["-r", str(SAMPLE_RATE), "-o", "synth.dynamic-sample-loading=1"]
+        command += ["-r", str(sample_rate), "-o", "synth.dynamic-sample-loading=1"]
         command += ["-o", "synth.polyphony=128", "-T", "raw", "-O", "float"]
         command += ["-F", str(raw), font, str(source)]
         done = subprocess.run(command, capture_output=True, check=False)
@@ -231,13 +236,13 @@ def _produce(audio: Audio, stem: str, rng: np.random.Generator) -> tuple[Audio, 
     angle = (float(np.clip(pan, -1, 1)) + 1) * np.pi / 4
     audio = np.stack([(mid + side) * np.cos(angle), (mid - side) * np.sin(angle)]) * np.sqrt(2)
     gain_db = STEM_LEVEL_DB[stem] + float(rng.normal(0, LEVEL_SPREAD_DB))
-    return (audio * (10 ** (gain_db / 20) / _active_rms(audio))).astype(np.float32), gain_db
+    return (audio * (10 ** (gain_db / 20) / active_rms(audio))).astype(np.float32), gain_db
 
 
-def _active_rms(audio: Audio) -> float:
-    """RMS over the half-second blocks within 30 dB of the loudest one."""
-    size = SAMPLE_RATE // 2
-    blocks = audio[:, : audio.shape[1] // size * size].reshape(2, -1, size)
+def active_rms(audio: Audio, sample_rate: int = SAMPLE_RATE) -> float:
+    """RMS of audio (channels, frames) over the half seconds within 30 dB of the loudest."""
+    size = sample_rate // 2
+    blocks = audio[:, : audio.shape[1] // size * size].reshape(len(audio), -1, size)
     power = (blocks**2).mean(axis=(0, 2))
     return float(np.sqrt(power[power >= power.max() * 1e-3].mean() + 1e-12))
 

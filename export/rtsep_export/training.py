@@ -4,7 +4,6 @@ Both networks train here.  A task brings the network, a batch and its loss, and 
 validation score; the loop brings the schedule, averaging, checkpoints and the log.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from rtsep.errors import RtsepError
+from rtsep_export.checkpoints import UNFIT, unfit
+from rtsep_export.checkpoints import save as save_checkpoint
 
 Report = Callable[[int, float, dict[str, float]], None]
 
@@ -102,8 +102,8 @@ def train(
             "step": step,
             "elapsed": elapsed,
         }
-        _save(state, folder / "state.pt")
-        _save(average.module.state_dict(), folder / "model.pt")
+        save_checkpoint(state, folder / "state.pt")
+        save_checkpoint(average.module.state_dict(), folder / "model.pt")
 
     next_check = elapsed + schedule.validate_every_s
     try:
@@ -159,17 +159,6 @@ def _resume(
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-    except (RuntimeError, KeyError, ValueError, TypeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise RtsepError(
-            f"{path} does not continue this run ({reason})",
-            "a state of the same network",
-            "choose another folder, or delete the file to start again",
-        ) from None
+    except UNFIT as error:
+        raise unfit(path, error) from None
     return int(state["step"]), float(state["elapsed"])
-
-
-def _save(state: object, path: Path) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, scratch)
-    scratch.replace(path)

@@ -139,7 +139,7 @@ def test_a_state_of_another_network_is_refused_and_kept(mixes, tmp_path):
     run.mkdir()
     torch.save({"network": {"x": torch.zeros(1)}}, run / "state.pt")
     before = (run / "state.pt").read_bytes()
-    with pytest.raises(RtsepError, match="does not continue this run"):
+    with pytest.raises(RtsepError, match="is not of this network"):
         train(tiny_task(mixes), Schedule(1.0), run, lambda *_: None)
     assert (run / "state.pt").read_bytes() == before
 

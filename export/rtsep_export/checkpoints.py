@@ -1,0 +1,29 @@
+"""Files of weights: written whole or not at all, refused where they do not fit."""
+
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+from rtsep.errors import RtsepError
+
+# What torch raises for a file that is no checkpoint, or another network's.
+UNFIT = (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError)
+
+
+def save(state: object, path: Path) -> None:
+    """Write under a temporary name, then rename."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(state, scratch)
+    scratch.replace(path)
+
+
+def unfit(path: Path, error: Exception) -> RtsepError:
+    """The refusal for a checkpoint that cannot be used here."""
+    reason = (str(error).splitlines() or ["damaged"])[0]
+    return RtsepError(
+        f"{path} is not of this network ({reason})",
+        "a checkpoint of the same network",
+        "choose another folder, or delete the file to start again",
+    )

@@ -1,0 +1,116 @@
+"""What a setting reaches on the test clips: SI-SDR, note accuracy, false positives."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import mir_eval
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rtsep_export.scores.clips import Clips
+from rtsep_export.scores.networks import FRAME_S, LOWEST_NOTE, Network, signals, spectra
+from rtsep_export.scores.songs import CLIP_S, INSTRUMENTS, SAMPLE_RATE
+
+SILENT_DB = -60.0
+THRESHOLD = 0.5
+SAMPLES = round(CLIP_S * SAMPLE_RATE)
+
+Audio = npt.NDArray[np.float32]
+
+
+@dataclass
+class Notes:
+    """Counts over notes in frames, by instrument: what mir_eval's accuracy is made of."""
+
+    hits: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, np.int64))
+    false: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, np.int64))
+    missed: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, np.int64))
+    accuracies: list[list[float]] = field(default_factory=lambda: [[], [], []])
+
+    def accuracy(self) -> list[float]:
+        """Mean over the clips of mir_eval's multi-pitch accuracy."""
+        return [float(np.mean(a)) if a else float("nan") for a in self.accuracies]
+
+    def false_positive_rate(self) -> float:
+        """Share of the detected notes that are not in the score."""
+        return float(self.false.sum() / max(self.false.sum() + self.hits.sum(), 1))
+
+
+def si_sdr(reference: Audio, estimate: Audio) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019, equation 3)."""
+    target = np.dot(estimate, reference) / np.dot(reference, reference) * reference
+    return float(
+        10 * np.log10(np.dot(target, target) / max(np.sum((estimate - target) ** 2), 1e-20))
+    )
+
+
+def is_silent(audio: Audio) -> bool:
+    """Below -60 dB RMS: nothing to compare with."""
+    return bool(np.mean(audio**2) < 10 ** (SILENT_DB / 10))
+
+
+def clips_of(clips: Clips) -> Iterator[tuple[Audio, Tensor]]:
+    """Sources, shape (3, samples), and score of every clip."""
+    for number in range(len(clips)):
+        song, clip = clips.places[number]
+        yield clips.songs[song].clip(clip)[0], clips.batch([number]).score[0]
+
+
+@torch.no_grad()
+def separation(network: Network | None, clips: Clips) -> dict[str, list[float]]:
+    """SI-SDR in dB of every instrument in the clips where it plays.
+
+    The mixture's phase goes with the masked magnitudes.  Without a network it is the
+    mixture that is compared, the tables' last row.
+    """
+    found: dict[str, list[float]] = {name: [] for name in INSTRUMENTS}
+    for sources, _ in clips_of(clips):
+        mixture = sources.sum(0)
+        if network is None:
+            estimates = np.broadcast_to(mixture, sources.shape)
+        else:
+            spectrum = spectra(torch.from_numpy(mixture))
+            masks = network(spectrum.abs()[None])[0].sigmoid()
+            estimates = signals(masks * spectrum, SAMPLES).numpy()
+        for name, source, estimate in zip(INSTRUMENTS, sources, estimates, strict=True):
+            if not is_silent(source):
+                found[name].append(si_sdr(source, estimate))
+    return found
+
+
+@torch.no_grad()
+def transcription(network: Network, clips: Clips, *, isolated: bool) -> Notes:
+    """Note accuracy on the mixtures, or on each true source by itself.
+
+    A note counts in a frame where its probability passes 0.5; a clip in which neither the
+    score nor the network has an instrument does not count for it.
+    """
+    notes = Notes()
+    for sources, score in clips_of(clips):
+        audio = torch.from_numpy(sources if isolated else sources.sum(0, keepdims=True))
+        logits = network(spectra(audio).abs())
+        rows = range(len(INSTRUMENTS))
+        heard = torch.stack([logits[i if isolated else 0, i] for i in rows]) > 0.0
+        for i in rows:
+            guess, truth = heard[i].numpy(), score[i].numpy() > 0
+            notes.hits[i] += int((guess & truth).sum())
+            notes.false[i] += int((guess & ~truth).sum())
+            notes.missed[i] += int((~guess & truth).sum())
+            if guess.any() or truth.any():
+                notes.accuracies[i].append(_accuracy(truth, guess))
+    return notes
+
+
+def _accuracy(truth: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_]) -> float:
+    times = np.arange(truth.shape[1]) * FRAME_S
+    found = mir_eval.multipitch.metrics(times, _pitches(truth), times, _pitches(guess))
+    return float(found[2])
+
+
+def _pitches(roll: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float64]]:
+    """Frequencies in Hz that sound in each frame."""
+    return [
+        440.0 * 2.0 ** ((np.flatnonzero(column) + LOWEST_NOTE - 69) / 12.0) for column in roll.T
+    ]
