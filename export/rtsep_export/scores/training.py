@@ -201,7 +201,7 @@ class Run:
         for network, loss in totals.items():
             weights = list(self.learner.networks[network].parameters())
             # The gradient of this network's loss, for this network's weights and no others.
-            gradients = torch.autograd.grad(loss, weights, retain_graph=True)
+            gradients = torch.autograd.grad(loss, weights)
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient
             self._share_gradients(weights)
