@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from rtsep.errors import RtsepError, SetupError
+from rtsep.errors import OutputError, RtsepError, SetupError
 from rtsep_export.console import progress_bar
 from rtsep_export.scores import cli as scores
 
@@ -178,6 +178,48 @@ def bundle(
         reason = str(error).splitlines()[0]
         raise RtsepError(f"{run / 'model.pt'}: {reason}", f"weights of the {network}") from None
     Console().print(f"bundles: {output}")
+
+
+@app.command()
+def adapt(
+    mix: Annotated[Path, typer.Argument(help="A recording.", show_default=False)],
+    midi: Annotated[Path, typer.Option(help="Its score.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The bundle to write.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(help="The separator to start from.")] = "live",
+    minutes: Annotated[float, typer.Option(min=0.05, help="Training time.")] = 10.0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    overwrite: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Adapt a separator to a song from its mixture and its MIDI score alone.
+
+    The score need not be in time with the recording. 'rtsep separate --model' and 'rtsep
+    live --model' take the bundle that comes of it.
+    """
+    import torch
+
+    from rtsep.bundle import load_bundle
+    from rtsep_export.adapt import adapt as run
+
+    if output.exists() and not overwrite:
+        raise OutputError(
+            f"{output} is there already", remedy="choose another -o, or replace it with --overwrite"
+        )
+    torch.manual_seed(1)
+    torch.set_num_threads(threads)
+    with progress_bar() as progress:
+        bar = progress.add_task("reading", total=1.0)
+
+        def report(step: int, share: float, figures: dict[str, float]) -> None:
+            progress.update(bar, completed=min(share, 1.0), description=f"step {step}")
+
+        done = run(load_bundle(model), mix, midi, output, minutes * 60.0, report)
+    console = Console()
+    console.print("SDR against the stems that the score gives, dB:")
+    for stem, before in done.before.items():
+        console.print(f"  {stem}: {before:.1f} before, {done.after[stem]:.1f} after")
+    console.print(f"adapted: {output}", markup=False, soft_wrap=True)
 
 
 @app.command()

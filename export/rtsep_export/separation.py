@@ -5,6 +5,7 @@ dB, computed exactly from the band statistics of `rtsep_export.features`; a shar
 the mix's energy in numerator and denominator keeps silent stems finite.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +107,10 @@ class SeparationTask:
         return part
 
 
-def make_separator() -> Separator:
+def make_separator(heads: Sequence[str] = tuple(HEADS)) -> Separator:
     """The shipped separator's shape, with fresh weights."""
     end = SEPARATOR_FRONT_END
-    return Separator(n_features([end]), band_count(end), len(STEMS), tuple(HEADS))
+    return Separator(n_features([end]), band_count(end), len(STEMS), heads)
 
 
 def _offline_delay() -> int:

@@ -76,9 +76,15 @@ class _TranscriberStep(nn.Module):
 
 
 def export_separator(
-    network: Separator, head: str, path: Path, training: Training, version: str
+    network: Separator,
+    head: str,
+    path: Path,
+    training: Training,
+    version: str,
+    *,
+    name: str | None = None,
 ) -> Manifest:
-    """Write one head of the separator as a bundle.
+    """Write one head of the separator as a bundle, called like the head unless named.
 
     The offline head becomes a chunk bundle; the others run frame by frame on taps.
     """
@@ -92,7 +98,7 @@ def export_separator(
         module = _SeparatorChunk(network, head)
     manifest = Manifest(
         format=FORMAT_VERSION,
-        name=head,
+        name=name or head,
         version=version,
         description=_DESCRIPTIONS[head],
         licence=LICENCE,

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from rtsep_export.cli import app
-from rtsep_export.render import FONTS, TEST_FONTS
 from rtsep_export.scores.settings import SETTINGS
 from rtsep_export.scores.songs import store_song
 from tests.rtsep_export.scores.test_settings import tones
@@ -20,10 +19,9 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("test_font")
 def test_quick_tables(data_dir, tmp_path):
     """Songs are rendered, every setting trains a moment, and both tables are printed."""
-    if not Path(FONTS[TEST_FONTS[0]][0]).is_file():
-        pytest.skip(f"the font is not installed; apt-get install {FONTS[TEST_FONTS[0]][1]}")
     words = ["tables", "transcription", "--quick", "--runs", str(tmp_path / "runs")]
     words += ["--data", str(data_dir), "--json", str(tmp_path / "tables.json")]
     done = CliRunner().invoke(app, words, catch_exceptions=False)
