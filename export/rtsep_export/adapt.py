@@ -7,6 +7,7 @@ as it once learnt from true ones, for a few minutes and on this music alone.
 
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,11 @@ from torch import Tensor, nn
 from rtsep.audio_files import AudioReader
 from rtsep.bundle import Bundle
 from rtsep.errors import AudioError
-from rtsep.manifest import Training
+from rtsep.manifest import FrontEnd, Training
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.alignment import align, load_score
 from rtsep_export.features import (
     HEADS,
-    SEPARATOR_FRONT_END,
     SEPARATOR_HOP,
     edges,
     features,
@@ -69,8 +69,10 @@ class Adapted:
 class Song:
     """A mixture, the stems that its score gives, and what a separator learns from them."""
 
-    def __init__(self, mix: Tensor, stems: Tensor, head: str) -> None:
-        self.features = features(mix, [SEPARATOR_FRONT_END], SEPARATOR_HOP)
+    def __init__(
+        self, mix: Tensor, stems: Tensor, head: str, front_ends: Sequence[FrontEnd]
+    ) -> None:
+        self.features = features(mix, front_ends, SEPARATOR_HOP)
         self.head = head
         target = HEADS[head].target
         self.stride = OFFLINE_HOP // SEPARATOR_HOP if target == "offline" else 1
@@ -158,7 +160,9 @@ def adapt(
     (head,) = network.heads
     mix = _read(mix_path)
     notes, named, match, slack_s = _notes(mix, score_path)
-    song = Song(mix, _stems(network, head, mix, notes, slack_s), head)
+    front_ends = bundle.manifest.front_ends
+    stems = _stems(network, mix, notes, slack_s, front_ends)
+    song = Song(mix, stems, head, front_ends)
     task = Adaptation(network, song)
     before = task.sdr(network)
     with tempfile.TemporaryDirectory() as folder:
@@ -168,7 +172,8 @@ def adapt(
     after = task.sdr(network.eval())
     training = _record(bundle.manifest.training, mix_path, budget_s)
     name = re.sub(r"[^a-z0-9._-]+", "-", output.stem.lower()).strip("-._")[:64] or "adapted"
-    export_separator(network, head, output, training, bundle.manifest.version, name=name)
+    version = bundle.manifest.version
+    export_separator(network, head, output, training, version, name=name, front_ends=front_ends)
     rows = [STEMS.index(stem) for stem in named]
     return Adapted(
         {STEMS[i]: float(before[i]) for i in rows},
@@ -212,16 +217,23 @@ def _notes(mix: Tensor, path: Path) -> tuple[Notes, list[str], float, float]:
     return notes, named, alignment.ratio, 0.0 if exact else SLACK_S
 
 
-def _stems(network: Separator, head: str, mix: Tensor, notes: Notes, slack_s: float) -> Tensor:
+def _stems(
+    network: Separator,
+    mix: Tensor,
+    notes: Notes,
+    slack_s: float,
+    front_ends: Sequence[FrontEnd],
+) -> Tensor:
     """The stems that the score gives, with the network's own masks as a guide."""
+    (head,) = network.heads
     with torch.no_grad():
-        heard = features(mix, [SEPARATOR_FRONT_END], SEPARATOR_HOP)
+        heard = features(mix, front_ends, SEPARATOR_HOP)
         masks = network(heard[None])[head][0]
     bins, times = grid(mix.shape[-1], REFERENCE_RATE)
     # The mask of network frame k is for audio about (k + 1) hops in, less its lookahead.
     ahead = HEADS[head].lookahead / REFERENCE_RATE
     frame = np.round((times + ahead) * REFERENCE_RATE / SEPARATOR_HOP - 0.75).astype(int)
-    band = np.searchsorted(edges(SEPARATOR_FRONT_END), bins, side="right") - 1
+    band = np.searchsorted(edges(front_ends[0]), bins, side="right") - 1
     rows = masks[frame.clip(0, len(masks) - 1)][:, :, band.clip(0, masks.shape[-1] - 1)]
     return pseudo_stems(mix, notes, rows.permute(1, 2, 0), REFERENCE_RATE, slack_s=slack_s)
 

@@ -26,26 +26,32 @@ from rtsep.presets import PRESETS
 from rtsep.rates import REFERENCE_RATE
 from rtsep.windows import analysis_window
 
-SEPARATOR_FRONT_END = FrontEnd(
-    n_fft=2048,
-    synthesis=256,
-    min_hz=-11.71875,
-    max_hz=20_000.0,
-    min_width_hz=23.4375,
-    ratio=1.045,
-    values=("level", "pan"),
+# Long enough to tell the semitones of a bass apart.
+PITCH_FRONT_END = FrontEnd(
+    n_fft=8192,
+    synthesis=1024,
+    min_hz=24.0,
+    max_hz=9_000.0,
+    min_width_hz=5.859375,
+    ratio=2 ** (1 / 36),
+    values=("level",),
+)
+# The masks are in the bands of the first.
+SEPARATOR_FRONT_ENDS = (
+    FrontEnd(
+        n_fft=2048,
+        synthesis=256,
+        min_hz=-11.71875,
+        max_hz=20_000.0,
+        min_width_hz=23.4375,
+        ratio=1.045,
+        values=("level", "pan"),
+    ),
+    PITCH_FRONT_END,
 )
 SEPARATOR_HOP = 256
 TRANSCRIBER_FRONT_ENDS = (
-    FrontEnd(
-        n_fft=8192,
-        synthesis=1024,
-        min_hz=24.0,
-        max_hz=9_000.0,
-        min_width_hz=5.859375,
-        ratio=2 ** (1 / 36),
-        values=("level",),
-    ),
+    PITCH_FRONT_END,
     FrontEnd(
         n_fft=1024,
         synthesis=256,
@@ -146,7 +152,7 @@ def mask_targets(
     p = PRESETS[preset]
     window = analysis_window(p.n_fft, p.synthesis)
     rate = REFERENCE_RATE * speed
-    bands = band_matrix(edges(SEPARATOR_FRONT_END), p.n_fft, rate, cover=True)
+    bands = band_matrix(edges(SEPARATOR_FRONT_ENDS[0]), p.n_fft, rate, cover=True)
     # Real and imaginary parts side by side: products of spectra become plain ones.
     matrix = torch.from_numpy(bands.T.repeat(2, axis=0))
     n_frames = (stems.shape[-1] - first_end) // hop + 1

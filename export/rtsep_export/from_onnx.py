@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rtsep.bundle import Bundle
 from rtsep.errors import BundleError
-from rtsep_export.features import HEADS, SEPARATOR_FRONT_END, SEPARATOR_HOP
+from rtsep_export.features import HEADS, SEPARATOR_HOP
 from rtsep_export.separation import make_separator
 from rtsep_export.tcn import Separator
 
@@ -25,11 +25,11 @@ def load_separator(bundle: Bundle) -> Separator:
     manifest = bundle.manifest
     found = _weights(onnx.load_from_string(bundle.data))
     heads = [key.split(".")[1] for key in found if key.startswith("heads.") and "bias" in key]
-    network = make_separator(heads)
+    network = make_separator(heads, manifest.front_ends)
     wanted = network.state_dict()
     alike = {k for k, v in wanted.items() if k in found and found[k].shape == v.shape}
-    same = manifest.front_ends == (SEPARATOR_FRONT_END,) and manifest.hop == SEPARATOR_HOP
-    if alike != set(wanted) or not same or len(heads) != 1 or heads[0] not in HEADS:
+    ours = len(heads) == 1 and heads[0] in HEADS and manifest.hop == SEPARATOR_HOP
+    if not ours or alike != set(wanted):
         raise BundleError(
             f"bundle {bundle.name} is no separator of rtsep's own making",
             "one that comes with rtsep, or was adapted from it",

@@ -21,7 +21,7 @@ from rtsep.rates import REFERENCE_RATE
 from rtsep_export.dataset import worker_pool
 from rtsep_export.features import (
     HEADS,
-    SEPARATOR_FRONT_END,
+    SEPARATOR_FRONT_ENDS,
     SEPARATOR_HOP,
     TRANSCRIBER_FRONT_ENDS,
     TRANSCRIBER_HOP,
@@ -100,7 +100,7 @@ def make_mix(songs: list[Path], index: int, take: int, folder: Path) -> bool:
     arrays = {}
     mix = audio.sum(0)
     arrays["features"] = features(
-        mix, [SEPARATOR_FRONT_END], SEPARATOR_HOP, REFERENCE_RATE * speed
+        mix, SEPARATOR_FRONT_ENDS, SEPARATOR_HOP, REFERENCE_RATE * speed
     ).numpy()
     # Live masks serve the frames from their own time to one network hop later; the
     # target is the frame in the middle.

@@ -13,11 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from rtsep.manifest import band_count
+from rtsep.manifest import FrontEnd, band_count
 from rtsep_export.features import (
     HEADS,
-    SEPARATOR_FRONT_END,
+    SEPARATOR_FRONT_ENDS,
     SEPARATOR_HOP,
+    edges,
     n_features,
 )
 from rtsep_export.mixes import OFFLINE_HOP
@@ -107,10 +108,11 @@ class SeparationTask:
         return part
 
 
-def make_separator(heads: Sequence[str] = tuple(HEADS)) -> Separator:
+def make_separator(
+    heads: Sequence[str] = tuple(HEADS), front_ends: Sequence[FrontEnd] = SEPARATOR_FRONT_ENDS
+) -> Separator:
     """The shipped separator's shape, with fresh weights."""
-    end = SEPARATOR_FRONT_END
-    return Separator(n_features([end]), band_count(end), len(STEMS), heads)
+    return Separator(n_features(front_ends), band_count(front_ends[0]), len(STEMS), heads)
 
 
 def _offline_delay() -> int:
@@ -169,7 +171,11 @@ def _align(
     return masks[:, span], energy[:, span], ratio[:, span], floor[:, span]
 
 
-def augment(features: Tensor, rng: np.random.Generator) -> tuple[Tensor, int]:
+def augment(
+    features: Tensor,
+    rng: np.random.Generator,
+    front_ends: Sequence[FrontEnd] = SEPARATOR_FRONT_ENDS,
+) -> tuple[Tensor, int]:
     """Levels, a smooth equaliser, swapped channels and, now and then, an empty past.
 
     Returns
@@ -178,14 +184,22 @@ def augment(features: Tensor, rng: np.random.Generator) -> tuple[Tensor, int]:
     blank : int
         Frames at the start whose features were zeroed, as before the start of a file.
     """
-    bands = features.shape[-1] // 2
     # Filtering a mix filters its stems alike and leaves the ideal masks as they are.
-    waves = np.cos(np.pi * np.arange(4)[:, None] * np.linspace(0, 1, bands))
     depth_db = rng.normal(0.0, (6.0, 3.0, 3.0, 2.0), (len(features), 1, 4))
-    gain_db = torch.from_numpy((-5.0 + depth_db @ waves).astype(np.float32))
     sign = torch.from_numpy(rng.choice([-1.0, 1.0], (len(features), 1, 1)).astype(np.float32))
-    level = (features[..., :bands] + gain_db / 20).clamp_min(-2.0)
-    features = torch.cat([level, features[..., bands:] * sign], dim=-1)
+    columns, start = [], 0
+    for end in front_ends:
+        middles = edges(end)
+        middles = ((middles[1:] + middles[:-1]) / 2).clip(20.0)
+        octaves = np.log2(middles / 20.0) / 10.0  # 0 at 20 Hz, 1 at 20 kHz
+        waves = np.cos(np.pi * np.arange(4)[:, None] * octaves)
+        gain_db = torch.from_numpy((-5.0 + depth_db @ waves).astype(np.float32))
+        for value in end.values:
+            column = features[..., start : start + len(middles)]
+            start += len(middles)
+            level = value == "level"
+            columns.append((column + gain_db / 20).clamp_min(-2.0) if level else column * sign)
+    features = torch.cat(columns, dim=-1)
     blank = 0
     if rng.random() < 0.1:
         blank = int(rng.integers(1, features.shape[1] // 2))

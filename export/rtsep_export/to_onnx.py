@@ -15,6 +15,7 @@ from rtsep.manifest import (
     FORMAT_VERSION,
     METADATA_KEY,
     Chunk,
+    FrontEnd,
     Manifest,
     Taps,
     Training,
@@ -25,7 +26,7 @@ from rtsep.output_file import replacing
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.features import (
     HEADS,
-    SEPARATOR_FRONT_END,
+    SEPARATOR_FRONT_ENDS,
     SEPARATOR_HOP,
     TRANSCRIBER_FRONT_ENDS,
     TRANSCRIBER_HOP,
@@ -83,6 +84,7 @@ def export_separator(
     version: str,
     *,
     name: str | None = None,
+    front_ends: tuple[FrontEnd, ...] = SEPARATOR_FRONT_ENDS,
 ) -> Manifest:
     """Write one head of the separator as a bundle, called like the head unless named.
 
@@ -108,7 +110,7 @@ def export_separator(
         sample_rate=REFERENCE_RATE,
         hop=SEPARATOR_HOP,
         lookahead=HEADS[head].lookahead,
-        front_ends=(SEPARATOR_FRONT_END,),
+        front_ends=front_ends,
         state=state,
         inputs=(),
         outputs=(),

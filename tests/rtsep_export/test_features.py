@@ -9,7 +9,7 @@ from rtsep.features import FeatureExtractor
 from rtsep.presets import PRESETS
 from rtsep.stft import MaskingStft
 from rtsep_export.features import (
-    SEPARATOR_FRONT_END,
+    SEPARATOR_FRONT_ENDS,
     SEPARATOR_HOP,
     TRANSCRIBER_FRONT_ENDS,
     TRANSCRIBER_HOP,
@@ -20,7 +20,7 @@ from rtsep_export.features import (
 )
 
 FRONT_ENDS = {
-    "separator": ((SEPARATOR_FRONT_END,), SEPARATOR_HOP),
+    "separator": (SEPARATOR_FRONT_ENDS, SEPARATOR_HOP),
     "transcriber": (TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP),
 }
 
@@ -49,7 +49,7 @@ def test_targets_state_the_error_of_the_real_masking_chain():
     n, hop = 40 * preset.hop, preset.hop
     stems = noise(3, 2, n)
     stems[0] = np.cumsum(stems[0], axis=-1) * 0.05
-    matrix = band_matrix(edges(SEPARATOR_FRONT_END), preset.n_fft, 48_000, cover=True)
+    matrix = band_matrix(edges(SEPARATOR_FRONT_ENDS[0]), preset.n_fft, 48_000, cover=True)
     energy, ratio, floor = (
         x.numpy() for x in mask_targets(torch.from_numpy(stems), "offline", hop, hop, 1.0)
     )

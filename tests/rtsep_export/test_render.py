@@ -49,7 +49,7 @@ def test_mixes_hold_features_targets_and_notes(rendered, tmp_path):
     assert make_mix([folder / song.name], 0, 1, tmp_path)
     mix = tmp_path / f"{song.name}-1"
     ratio, features = np.load(mix / "ratio.npy"), np.load(mix / "features.npy")
-    assert features.shape == (750, 212)
+    assert features.shape == (750, 436)
     assert ratio.shape[1:] == (4, 106)
     assert np.isfinite(features.astype(np.float32)).all()
     assert json.loads((mix / "notes.json").read_text())

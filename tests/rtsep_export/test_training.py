@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from rtsep.errors import RtsepError
-from rtsep_export.features import HEADS, TRANSCRIBER_FRONT_ENDS, n_features
+from rtsep_export.features import (
+    HEADS,
+    SEPARATOR_FRONT_ENDS,
+    TRANSCRIBER_FRONT_ENDS,
+    n_features,
+)
 from rtsep_export.separation import SHARE, SeparationTask, segment_sdr
 from rtsep_export.store import MixStore
 from rtsep_export.training import Schedule, train
@@ -22,6 +27,7 @@ from rtsep_export.transcription import (
 )
 
 NOTE_FEATURES = n_features(TRANSCRIBER_FRONT_ENDS)
+SEPARATOR_FEATURES = n_features(SEPARATOR_FRONT_ENDS)
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def mixes(tmp_path):
     for name in ("train/a-0", "valid/b-0"):
         folder = tmp_path / name
         folder.mkdir(parents=True)
-        features = rng.normal(0, 0.5, (200, 212))
+        features = rng.normal(0, 0.5, (200, SEPARATOR_FEATURES))
         arrays = {
             "features": features,
             "energy": features[:, :106],
