@@ -164,7 +164,7 @@ def bundle(
     record = training_record(run, rendered / "train", network)
     output.mkdir(parents=True, exist_ok=True)
     try:
-        weights = torch.load(run / "model.pt", weights_only=True)
+        weights = torch.load(run / "model.pt", weights_only=True, map_location="cpu")
         if network is NetworkName.separator:
             separator = make_separator()
             separator.load_state_dict(weights)

@@ -42,7 +42,7 @@ def training_record(run: Path, rendered: Path, network: str) -> Training:
         key = (collection, recipe["licence"])
         songs[key] = songs.get(key, 0) + 1
     fonts = sorted({recipe["font"] for recipe in recipes})
-    state = torch.load(state_path, weights_only=True)
+    state = torch.load(state_path, weights_only=True, map_location="cpu")
     seconds = sum(_seconds(p) for p in sorted(rendered.glob("*/mix.flac")))
     return Training(
         data=tuple(f"{c}: {n} songs, {licence}" for (c, licence), n in sorted(songs.items())),

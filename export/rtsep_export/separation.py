@@ -25,6 +25,7 @@ from rtsep_export.mixes import OFFLINE_HOP
 from rtsep_export.stems import STEMS
 from rtsep_export.store import MixStore
 from rtsep_export.tcn import Separator
+from rtsep_export.training import best_device
 
 # Shares of the mix's energy added to signal and error.  A stem that is as good as absent
 # gets the larger one: the decibels of silence would drown all others.
@@ -41,8 +42,9 @@ Arrays = dict[str, npt.NDArray[np.float32]]
 class Segment:
     """A batch of segments: features and the statistics the loss needs."""
 
-    def __init__(self, parts: list[Arrays]) -> None:
+    def __init__(self, parts: list[Arrays], device: torch.device) -> None:
         stacked = {k: torch.from_numpy(np.stack([p[k] for p in parts])) for k in parts[0]}
+        stacked = {k: v.to(device) for k, v in stacked.items()}
         self.features: Tensor = stacked["features"]
         self.targets = {
             "live": (10 ** stacked["energy"], stacked["ratio"], stacked["floor"]),
@@ -58,17 +60,18 @@ class SeparationTask:
     ) -> None:
         self.train, self.valid = MixStore(train, "features"), MixStore(valid, "features")
         self.frames, self.batch, self.bfloat16 = frames, batch, bfloat16
-        self.network: nn.Module = make_separator()
+        self.device = best_device()
+        self.network: nn.Module = make_separator().to(self.device)
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """Negative SDR of a random batch, averaged over heads and stems."""
         parts = [self._segment(self.train, self.train.draw(rng), rng) for _ in range(self.batch)]
-        segment = Segment(parts)
+        segment = Segment(parts, self.device)
         features, blank = augment(segment.features, rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             masks = self.network(features)
-        weights = torch.tensor(STEM_WEIGHTS)
-        total = torch.zeros(())
+        weights = torch.tensor(STEM_WEIGHTS, device=self.device)
+        total = torch.zeros((), device=self.device)
         figures = {}
         for head, weight in HEAD_WEIGHTS.items():
             sdr = segment_sdr(masks[head].float(), segment.targets, head, blank)
@@ -83,8 +86,8 @@ class SeparationTask:
         rng = np.random.default_rng(5)
         sums: dict[str, list[Tensor]] = {head: [] for head in HEADS}
         for name in self.valid.names:
-            segment = Segment([self._segment(self.valid, name, rng) for _ in range(2)])
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            segment = Segment([self._segment(self.valid, name, rng) for _ in range(2)], self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 masks = network(segment.features)
             for head in HEADS:
                 sums[head].append(segment_sdr(masks[head].float(), segment.targets, head, 0))
@@ -186,14 +189,16 @@ def augment(
     """
     # Filtering a mix filters its stems alike and leaves the ideal masks as they are.
     depth_db = rng.normal(0.0, (6.0, 3.0, 3.0, 2.0), (len(features), 1, 4))
+    device = features.device
     sign = torch.from_numpy(rng.choice([-1.0, 1.0], (len(features), 1, 1)).astype(np.float32))
+    sign = sign.to(device)
     columns, start = [], 0
     for end in front_ends:
         middles = edges(end)
         middles = ((middles[1:] + middles[:-1]) / 2).clip(20.0)
         octaves = np.log2(middles / 20.0) / 10.0  # 0 at 20 Hz, 1 at 20 kHz
         waves = np.cos(np.pi * np.arange(4)[:, None] * octaves)
-        gain_db = torch.from_numpy((-5.0 + depth_db @ waves).astype(np.float32))
+        gain_db = torch.from_numpy((-5.0 + depth_db @ waves).astype(np.float32)).to(device)
         for value in end.values:
             column = features[..., start : start + len(middles)]
             start += len(middles)

@@ -21,6 +21,11 @@ from rtsep_export.checkpoints import save as save_checkpoint
 Report = Callable[[int, float, dict[str, float]], None]
 
 
+def best_device() -> torch.device:
+    """The first GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Task(Protocol):
     """What is trained: a network and the data that it learns from."""
 
@@ -155,7 +160,7 @@ def _resume(
     if not path.is_file():
         return 0, 0.0
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=best_device())
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])

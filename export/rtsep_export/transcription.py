@@ -22,6 +22,7 @@ from rtsep_export.features import TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP, n_fea
 from rtsep_export.stems import DRUM_CLASS_OF_KEY, DRUM_CLASSES, PITCHED, PITCHES
 from rtsep_export.store import MixStore
 from rtsep_export.tcn import Transcriber
+from rtsep_export.training import best_device
 
 LOOKAHEAD = 3 * TRANSCRIBER_HOP
 ONSET_WIDTH = 1.5  # frames from an onset's middle to where its target reaches zero
@@ -85,7 +86,8 @@ class TranscriptionTask:
         self.train = MixStore(train, "notefeatures")
         self.valid = MixStore(valid, "notefeatures")
         self.frames, self.batch, self.bfloat16 = frames, batch, bfloat16
-        self.network: nn.Module = make_transcriber()
+        self.device = best_device()
+        self.network: nn.Module = make_transcriber().to(self.device)
 
     @lru_cache(maxsize=64)  # noqa: B019  (a task lives as long as the training)
     def _rolls(self, store: MixStore, name: str) -> tuple[Array, Array, Array]:
@@ -102,7 +104,7 @@ class TranscriptionTask:
             cut = [r[start : start + self.frames] for r in self._rolls(store, name)]
             for column, value in zip(columns, [part, *cut], strict=True):
                 column.append(value)
-        features, *targets = (torch.from_numpy(np.stack(c)) for c in columns)
+        features, *targets = (torch.from_numpy(np.stack(c)).to(self.device) for c in columns)
         return features, targets
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -110,8 +112,9 @@ class TranscriptionTask:
         names = [self.train.draw(rng) for _ in range(self.batch)]
         features, (onset, frame, velocity) = self._batch(self.train, names, rng)
         gain = torch.from_numpy(rng.uniform(-0.8, 0.3, (self.batch, 1, 1)).astype(np.float32))
+        gain = gain.to(self.device)
         features = (features + gain).clamp_min(-2.0)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             outputs = self.network(features)
         onset_logit, frame_logit, velocity_logit = (o.float() for o in outputs)
         losses = {
@@ -130,9 +133,10 @@ class TranscriptionTask:
         hits, guesses, truths = np.zeros(N_NOTES), np.zeros(N_NOTES), np.zeros(N_NOTES)
         for name in self.valid.names:
             features, (onset, _, _) = self._batch(self.valid, [name, name], rng)
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 logit = network(features)[0].float()
-            guess, truth = (torch.sigmoid(logit) > 0.4).numpy(), (onset > 0.3).numpy()
+            guess = (torch.sigmoid(logit) > 0.4).cpu().numpy()
+            truth = (onset > 0.3).cpu().numpy()
             hits += (guess & truth).sum((0, 1))
             guesses += guess.sum((0, 1))
             truths += truth.sum((0, 1))

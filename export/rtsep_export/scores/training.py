@@ -22,6 +22,7 @@ from rtsep_export.checkpoints import UNFIT, save, unfit
 from rtsep_export.scores.clips import Batch, Clips
 from rtsep_export.scores.networks import CHANNELS
 from rtsep_export.scores.settings import SETTINGS, Learner
+from rtsep_export.training import best_device
 
 Report = Callable[[str, float, dict[str, float]], None]
 
@@ -100,7 +101,9 @@ class Run:
         self.rank, self.processes = join_processes()
         torch.manual_seed(schedule.seed)
         self.train_clips, self.valid_clips = train, valid
-        self.device = torch.device("cuda", self.rank) if torch.cuda.is_available() else "cpu"
+        self.device = best_device()
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", self.rank)
         self.learner = Learner(SETTINGS[name], train.activity(), channels).to(self.device)
         start_networks(self.learner, runs)
         self.optimisers = {
