@@ -1,15 +1,16 @@
-"""A shipped separator's weights, back from its bundle, to train on."""
+"""Shipped networks' weights, back from their bundles: to train on, and to check against."""
 
 import onnx
 import torch
 from onnx import numpy_helper
-from torch import Tensor
+from torch import Tensor, nn
 
 from rtsep.bundle import Bundle
 from rtsep.errors import BundleError
 from rtsep_export.features import HEADS, SEPARATOR_HOP
 from rtsep_export.separation import make_separator
-from rtsep_export.tcn import Separator
+from rtsep_export.tcn import Separator, Transcriber
+from rtsep_export.transcription import make_transcriber
 
 PREFIX = "network."
 
@@ -20,22 +21,36 @@ def load_separator(bundle: Bundle) -> Separator:
     Raises
     ------
     BundleError
-        A bundle of another make: other tensors, front ends or stems.
+        A bundle of another make: other tensors or stems.
     """
-    manifest = bundle.manifest
     found = _weights(onnx.load_from_string(bundle.data))
     heads = [key.split(".")[1] for key in found if key.startswith("heads.") and "bias" in key]
-    network = make_separator(heads, manifest.front_ends)
-    wanted = network.state_dict()
-    alike = {k for k, v in wanted.items() if k in found and found[k].shape == v.shape}
-    ours = len(heads) == 1 and heads[0] in HEADS and manifest.hop == SEPARATOR_HOP
-    if not ours or alike != set(wanted):
-        raise BundleError(
-            f"bundle {bundle.name} is no separator of rtsep's own making",
-            "one that comes with rtsep, or was adapted from it",
-        )
-    network.load_state_dict({key: found[key] for key in wanted})
+    if len(heads) != 1 or heads[0] not in HEADS or bundle.manifest.hop != SEPARATOR_HOP:
+        raise _foreign(bundle, "separator")
+    network = make_separator(heads, bundle.manifest.front_ends)
+    _fill(network, found, bundle, "separator")
     return network
+
+
+def load_transcriber(bundle: Bundle) -> Transcriber:
+    """The network behind a transcriber's bundle; errors as for `load_separator`."""
+    network = make_transcriber()
+    _fill(network, _weights(onnx.load_from_string(bundle.data)), bundle, "transcriber")
+    return network
+
+
+def _fill(network: nn.Module, found: dict[str, Tensor], bundle: Bundle, kind: str) -> None:
+    wanted = network.state_dict()
+    if any(key not in found or found[key].shape != value.shape for key, value in wanted.items()):
+        raise _foreign(bundle, kind)
+    network.load_state_dict({key: found[key] for key in wanted})
+
+
+def _foreign(bundle: Bundle, kind: str) -> BundleError:
+    return BundleError(
+        f"bundle {bundle.name} is no {kind} of rtsep's own making",
+        "one that comes with rtsep, or was adapted from it",
+    )
 
 
 def _weights(model: onnx.ModelProto) -> dict[str, Tensor]:

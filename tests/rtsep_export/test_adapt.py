@@ -1,7 +1,6 @@
 """A shipped separator comes back to torch, and learns a song from its score."""
 
 import numpy as np
-import onnxruntime
 import pretty_midi
 import pytest
 import torch
@@ -16,28 +15,6 @@ from rtsep_export.from_onnx import load_separator
 from rtsep_export.mixes import read_notes, read_stems
 from rtsep_export.pseudo_stems import grid, pseudo_stems
 from rtsep_export.stems import STEMS
-
-
-@pytest.mark.parametrize("name", ["live", "relaxed", "offline"])
-def test_a_bundle_comes_back_to_torch(name):
-    bundle = load_bundle(name)
-    network = load_separator(bundle).eval()
-    session = onnxruntime.InferenceSession(bundle.data)
-    rng = np.random.default_rng(0)
-    if name == "offline":
-        (shape,) = [i.shape for i in session.get_inputs()]
-        features = rng.normal(0, 0.5, shape).astype(np.float32)
-        expected = session.run(None, {"features": features})[0]
-        found = network(torch.from_numpy(features))[name].detach().numpy()
-    else:
-        state = bundle.manifest.state
-        features = rng.normal(0, 0.5, (1, network.trunk.input.in_features)).astype(np.float32)
-        shape = (len(state.dilations), state.taps, state.channels)
-        taps = rng.normal(0, 1, shape).astype(np.float32)
-        expected = session.run(["masks"], {"features": features, "taps": taps})[0]
-        hidden, _ = network.trunk.step(torch.from_numpy(features), torch.from_numpy(taps))
-        found = network.masks(hidden, name).detach().numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_transcriber_is_refused():
