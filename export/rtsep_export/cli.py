@@ -158,7 +158,7 @@ def bundle(
 
     from rtsep_export.origin import training_record
     from rtsep_export.separation import make_separator
-    from rtsep_export.to_onnx import export_separator, export_transcriber
+    from rtsep_export.to_onnx import OPSET, export_separator, export_transcriber
     from rtsep_export.transcription import make_transcriber
 
     record = training_record(run, rendered / "train", network)
@@ -177,7 +177,9 @@ def bundle(
     except (OSError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise RtsepError(f"{run / 'model.pt'}: {reason}", f"weights of the {network}") from None
-    Console().print(f"bundles: {output}")
+    for path in sorted(output.glob("*.onnx")):
+        size = path.stat().st_size / 1e6
+        Console().print(f"{path}: opset {OPSET}, {size:.1f} MB", markup=False, soft_wrap=True)
 
 
 @app.command()
