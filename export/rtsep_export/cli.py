@@ -49,6 +49,14 @@ class NetworkName(StrEnum):
     transcriber = "transcriber"
 
 
+class Supervision(StrEnum):
+    """What the separator learns from."""
+
+    stems = "stems"
+    scores = "scores"
+    both = "both"
+
+
 SplitOption = Annotated[Split, typer.Option(help="Part of the data set.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes at work.")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")]
@@ -113,10 +121,15 @@ def train(
     minutes: Annotated[float, typer.Option(min=0.05, help="Training time.")] = 90.0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    supervision: Annotated[
+        Supervision, typer.Option(help="What a separator learns from.")
+    ] = Supervision.stems,
 ) -> None:
     """Train a network for a while; an interrupted run continues where it stopped."""
     import torch
 
+    from rtsep.bundle import load_bundle
+    from rtsep_export.from_onnx import load_transcriber
     from rtsep_export.training import Schedule, Task
     from rtsep_export.training import train as run
 
@@ -126,7 +139,13 @@ def train(
     if network is NetworkName.separator:
         from rtsep_export.separation import SeparationTask
 
-        task = SeparationTask(mixed / "train", mixed / "valid")
+        stems_weight = 0.0 if supervision is Supervision.scores else 1.0
+        critic = None
+        if supervision is not Supervision.stems:
+            critic = load_transcriber(load_bundle("notes"))
+        task = SeparationTask(
+            mixed / "train", mixed / "valid", stems_weight=stems_weight, critic=critic
+        )
     else:
         from rtsep_export.transcription import TranscriptionTask
 

@@ -1,11 +1,13 @@
-"""Supervised training of the separator on stored mixes.
+"""Training of the separator on stored mixes, from their stems, their scores, or both.
 
-The loss is the negative signal-to-distortion ratio of every stem over a segment, in
-dB, computed exactly from the band statistics of `rtsep_export.features`; a share of
-the mix's energy in numerator and denominator keeps silent stems finite.
+From stems, the loss is the negative signal-to-distortion ratio of every stem over a
+segment, in dB, computed exactly from the band statistics of `rtsep_export.features`; a
+share of the mix's energy in numerator and denominator keeps silent stems finite.  From
+scores, see `rtsep_export.score_supervision`.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,12 @@ from rtsep_export.features import (
     n_features,
 )
 from rtsep_export.mixes import OFFLINE_HOP
+from rtsep_export.score_supervision import RATIO, Critic, activity, mix_losses
 from rtsep_export.stems import STEMS
 from rtsep_export.store import MixStore
-from rtsep_export.tcn import Separator
+from rtsep_export.tcn import Separator, Transcriber
 from rtsep_export.training import best_device
+from rtsep_export.transcription import rolls
 
 # Shares of the mix's energy added to signal and error.  A stem that is as good as absent
 # gets the larger one: the decibels of silence would drown all others.
@@ -33,10 +37,13 @@ SHARE = 1e-3
 ABSENT, ABSENT_SHARE = 3e-3, 3e-2
 HEAD_WEIGHTS = {"live": 1.0, "relaxed": 0.4, "offline": 0.6}
 ENTROPY_WEIGHT = 2.0
+# Of the loss from scores beside the one from stems, and of its mixture losses.
+SCORE_WEIGHT, MIX_WEIGHT = 0.1, 10.0
 STEM_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 0.5)
 STRIDE = OFFLINE_HOP // SEPARATOR_HOP
 
-Arrays = dict[str, npt.NDArray[np.float32]]
+Array = npt.NDArray[np.float32]
+Arrays = dict[str, Array]
 
 
 class Segment:
@@ -46,6 +53,14 @@ class Segment:
         stacked = {k: torch.from_numpy(np.stack([p[k] for p in parts])) for k in parts[0]}
         stacked = {k: v.to(device) for k, v in stacked.items()}
         self.features: Tensor = stacked["features"]
+        self.score: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        if "active" in stacked:
+            self.score = (
+                stacked["notefeatures"],
+                stacked["onset"],
+                stacked["frame"],
+                stacked["active"],
+            )
         self.targets = {
             "live": (10 ** stacked["energy"], stacked["ratio"], stacked["floor"]),
             "offline": (10 ** stacked["energy4"], stacked["ratio4"], stacked["floor4"]),
@@ -53,19 +68,40 @@ class Segment:
 
 
 class SeparationTask:
-    """The separator with all its heads, its data and its loss."""
+    """The separator with all its heads, its data and its loss.
+
+    Parameters
+    ----------
+    stems_weight : float
+        Of the loss from true stems; 0 learns from scores alone.
+    critic : Transcriber, optional
+        Adds the loss from scores, on the live head; only mixes at their own speed, whose
+        notes are kept in the critic's frames, are then used.
+    """
 
     def __init__(
-        self, train: Path, valid: Path, *, frames: int = 640, batch: int = 8, bfloat16: bool = True
+        self,
+        train: Path,
+        valid: Path,
+        *,
+        frames: int = 640,
+        batch: int = 8,
+        bfloat16: bool = True,
+        stems_weight: float = 1.0,
+        critic: Transcriber | None = None,
     ) -> None:
-        self.train, self.valid = MixStore(train, "features"), MixStore(valid, "features")
+        needs = "features" if critic is None else "notefeatures"
+        self.train, self.valid = MixStore(train, needs), MixStore(valid, "features")
+        self.stems_weight = stems_weight
         self.frames, self.batch, self.bfloat16 = frames, batch, bfloat16
         self.device = best_device()
         self.network: nn.Module = make_separator().to(self.device)
+        self.critic = None if critic is None else Critic(critic).to(self.device)
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Negative SDR of a random batch, averaged over heads and stems."""
-        parts = [self._segment(self.train, self.train.draw(rng), rng) for _ in range(self.batch)]
+        """Negative SDR of a random batch, averaged over heads and stems, and the scores'."""
+        names = [self.train.draw(rng) for _ in range(self.batch)]
+        parts = [self._segment(self.train, name, rng) for name in names]
         segment = Segment(parts, self.device)
         features, blank = augment(segment.features, rng)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -79,7 +115,19 @@ class SeparationTask:
             total = total - weight * (sdr * weights).sum(-1).mean() / weights.sum()
             total = total + weight * ENTROPY_WEIGHT * entropy
             figures[head] = float(sdr.detach().mean())
-        return total / sum(HEAD_WEIGHTS.values()), figures
+        total = self.stems_weight * total / sum(HEAD_WEIGHTS.values())
+        if self.critic is not None and segment.score is not None:
+            weak = self._from_score(self.critic, masks["live"].float(), segment)
+            figures["from score"] = float(weak.detach())
+            total = total + SCORE_WEIGHT * weak
+        return total, figures
+
+    def _from_score(self, critic: Critic, masks: Tensor, segment: Segment) -> Tensor:
+        assert segment.score is not None
+        heard, onset, frame, active = segment.score
+        energy = segment.targets["live"][0]
+        loss = critic.loss(heard, masks, onset, frame)
+        return loss + MIX_WEIGHT * mix_losses(masks, energy, active)
 
     def score(self, network: nn.Module) -> dict[str, float]:
         """Mean SDR of the four named stems on fixed validation segments."""
@@ -108,7 +156,22 @@ class SeparationTask:
         count = (frames - _offline_delay()) // STRIDE
         for k in ("energy4", "ratio4", "floor4"):
             part[k] = store.window(name, k, start // STRIDE, count)
+        if self.critic is not None and store is self.train:
+            part |= self._score_segment(store, name, start)
         return part
+
+    def _score_segment(self, store: MixStore, name: str, start: int) -> Arrays:
+        first, count = start // RATIO, self.frames // RATIO
+        onset, frame, active = self._rolls(store, name)
+        heard = store.window(name, "notefeatures", first, count)
+        rolls_ = {"onset": onset[first : first + count], "frame": frame[first : first + count]}
+        return {"notefeatures": heard, **rolls_, "active": active[start : start + self.frames]}
+
+    @lru_cache(maxsize=64)  # noqa: B019  (a task lives as long as the training)
+    def _rolls(self, store: MixStore, name: str) -> tuple[Array, Array, Array]:
+        notes, frames = store.notes(name), len(store.array(name, "notefeatures"))
+        onset, frame, _ = rolls(notes, frames)
+        return onset, frame, activity(notes, SEPARATOR_HOP, RATIO * frames)
 
 
 def make_separator(

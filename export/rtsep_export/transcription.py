@@ -162,5 +162,5 @@ def make_transcriber() -> Transcriber:
 
 
 def _bce(logit: Tensor, target: Tensor, positive: float) -> Tensor:
-    weight = torch.tensor(positive)
+    weight = torch.tensor(positive, device=logit.device)
     return functional.binary_cross_entropy_with_logits(logit, target, pos_weight=weight)
