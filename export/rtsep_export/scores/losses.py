@@ -118,9 +118,10 @@ def harmonic_mix_loss(mixture: Tensor, separated: Tensor, score: Tensor) -> Tens
 
 
 def _mix_loss(mixture: Tensor, separated: Tensor, active: Tensor) -> Tensor:
-    rest = (mixture - (active * separated).sum(1)).abs()
-    error = rest + ((1 - active) * separated).abs().sum(1)
-    return MAGNITUDE_SCALE * error.sum(1).mean()
+    inside = (active * separated).sum(1)
+    # Magnitudes are not negative, so what is not inside needs no sum of its own.
+    error = (mixture - inside).abs().sum(1) - inside.sum(1) + separated.sum((1, 2))
+    return MAGNITUDE_SCALE * error.mean()
 
 
 def harmonic_masks(score: Tensor) -> Tensor:
