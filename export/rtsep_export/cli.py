@@ -4,6 +4,7 @@
 ``tune`` and ``figures`` finish them.  ``songs | learn | tables`` are the paper's part.
 """
 
+import os
 import sys
 import warnings
 from dataclasses import replace
@@ -227,6 +228,8 @@ def adapt(
         raise OutputError(
             f"{output} is there already", remedy="choose another -o, or replace it with --overwrite"
         )
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{output.parent} is no folder to write to", remedy="choose another -o")
     torch.manual_seed(1)
     torch.set_num_threads(threads)
     with progress_bar() as progress:

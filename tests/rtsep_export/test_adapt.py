@@ -69,6 +69,8 @@ def test_a_song_is_learnt(long_songs, tmp_path):
     true = [i for i in range(4) if np.abs(stems[i]).max() > 0]
     scores = [separated(bundle, stems, true), separated(load_bundle("live"), stems, true)]
     assert scores[0] > scores[1]
+    nowhere = adapt(*words[:4], tmp_path / "none" / "out.onnx")
+    assert "is no folder to write to" in str(nowhere.exception)
     # A bundle that is there stays as it is.
     before = output.read_bytes()
     again = adapt(*words)
