@@ -20,7 +20,7 @@ tables = typer.Typer(
 
 SPLITS = ("train", "valid", "test")
 QUICK_CHANNELS = 16
-QUICK_S = 4.0
+QUICK_S = 2.5
 SongsFolder = Annotated[Path, typer.Argument(help="What 'songs' wrote.", show_default=False)]
 Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder of the trained settings.")]
 Minutes = Annotated[
