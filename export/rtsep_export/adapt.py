@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from pedalboard.io import AudioFile
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from rtsep.audio_files import AudioReader
 from rtsep.bundle import Bundle
 from rtsep.errors import AudioError
-from rtsep.manifest import FrontEnd, Training
+from rtsep.manifest import Training
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.alignment import align, load_score
 from rtsep_export.features import (
@@ -29,16 +30,12 @@ from rtsep_export.features import (
     edges,
     features,
     mask_targets,
+    target_frames,
 )
 from rtsep_export.from_onnx import load_separator
-from rtsep_export.mixes import OFFLINE_HOP, Notes
+from rtsep_export.mixes import Notes
 from rtsep_export.pseudo_stems import grid, pseudo_stems
-from rtsep_export.separation import (
-    ENTROPY_WEIGHT,
-    STEM_WEIGHTS,
-    segment_entropy,
-    segment_sdr,
-)
+from rtsep_export.separation import Targets, segment_sdr, stems_loss
 from rtsep_export.stems import STEMS, stem_of
 from rtsep_export.tcn import Separator
 from rtsep_export.to_onnx import export_separator
@@ -69,17 +66,26 @@ class Adapted:
 class Song:
     """A mixture, the stems that its score gives, and what a separator learns from them."""
 
-    def __init__(
-        self, mix: Tensor, stems: Tensor, head: str, front_ends: Sequence[FrontEnd]
-    ) -> None:
-        self.features = features(mix, front_ends, SEPARATOR_HOP)
-        self.head = head
-        target = HEADS[head].target
-        self.stride = OFFLINE_HOP // SEPARATOR_HOP if target == "offline" else 1
-        first_end = SEPARATOR_HOP + SEPARATOR_HOP // 4
-        if target == "offline":
-            first_end = SEPARATOR_HOP + HEADS[head].lookahead
-        self.targets = mask_targets(stems, target, SEPARATOR_HOP * self.stride, first_end, 1.0)
+    def __init__(self, heard: Tensor, stems: Tensor, head: str) -> None:
+        self.features, self.head = heard, head
+        self.target = HEADS[head].target
+        hop, first_end = target_frames(head)
+        self.stride = hop // SEPARATOR_HOP
+        self._statistics = mask_targets(stems, self.target, hop, first_end, 1.0)
+
+    def targets(self, starts: Sequence[int], frames: int) -> Targets:
+        """What belongs to `frames` network frames from each of some starts."""
+        stride = self.stride
+        energy, ratio, floor = (
+            torch.stack([_part(t, s // stride, frames // stride) for s in starts])
+            for t in self._statistics
+        )
+        return {self.target: (energy, ratio, floor)}
+
+    def whole(self) -> Targets:
+        """What belongs to the song from its start to its end."""
+        energy, ratio, floor = (t[None] for t in self._statistics)
+        return {self.target: (energy, ratio, floor)}
 
 
 class Adaptation:
@@ -98,17 +104,8 @@ class Adaptation:
         parts = torch.stack([song.features[s : s + frames] for s in starts])
         with torch.autocast("cpu", torch.bfloat16):
             masks = self.network(parts)[song.head]
-        targets = tuple(
-            torch.stack([_part(t, s // stride, frames // stride) for s in starts])
-            for t in song.targets
-        )
-        energy, ratio, floor = targets
-        by_target = {HEADS[song.head].target: (energy, ratio, floor)}
-        sdr = segment_sdr(masks.float(), by_target, song.head, 0)
-        weights = torch.tensor(STEM_WEIGHTS)
-        loss = -(sdr * weights).sum(-1).mean() / weights.sum()
-        entropy = segment_entropy(masks.float(), by_target, song.head, 0)
-        return loss + ENTROPY_WEIGHT * entropy, {"sdr": float(sdr.detach().mean())}
+        loss, sdr = stems_loss(masks.float(), song.targets(starts, frames), song.head, 0)
+        return loss, {"sdr": sdr}
 
     def score(self, network: nn.Module) -> dict[str, float]:
         """SDR in dB of every stem over the whole song."""
@@ -121,10 +118,7 @@ class Adaptation:
         song = self.song
         with torch.no_grad():
             masks = network(song.features[None])[song.head]
-        energy, ratio, floor = (t[None] for t in song.targets)
-        return segment_sdr(masks, {HEADS[song.head].target: (energy, ratio, floor)}, song.head, 0)[
-            0
-        ]
+        return segment_sdr(masks, song.whole(), song.head, 0)[0]
 
 
 def _part(values: Tensor, start: int, count: int) -> Tensor:
@@ -161,9 +155,9 @@ def adapt(
     mix = _read(mix_path)
     notes, named, match, slack_s = _notes(mix, score_path)
     front_ends = bundle.manifest.front_ends
-    stems = _stems(network, mix, notes, slack_s, front_ends)
-    song = Song(mix, stems, head, front_ends)
-    task = Adaptation(network, song)
+    heard = features(mix, front_ends, SEPARATOR_HOP)
+    stems = _stems(network, mix, heard, notes, slack_s, edges(front_ends[0]))
+    task = Adaptation(network, Song(heard, stems, head))
     before = task.sdr(network)
     with tempfile.TemporaryDirectory() as folder:
         schedule = Schedule(budget_s, learning_rate=LEARNING_RATE, weight_decay=0.0)
@@ -220,20 +214,20 @@ def _notes(mix: Tensor, path: Path) -> tuple[Notes, list[str], float, float]:
 def _stems(
     network: Separator,
     mix: Tensor,
+    heard: Tensor,
     notes: Notes,
     slack_s: float,
-    front_ends: Sequence[FrontEnd],
+    band_edges: npt.NDArray[np.float64],
 ) -> Tensor:
     """The stems that the score gives, with the network's own masks as a guide."""
     (head,) = network.heads
     with torch.no_grad():
-        heard = features(mix, front_ends, SEPARATOR_HOP)
         masks = network(heard[None])[head][0]
     bins, times = grid(mix.shape[-1], REFERENCE_RATE)
     # The mask of network frame k is for audio about (k + 1) hops in, less its lookahead.
     ahead = HEADS[head].lookahead / REFERENCE_RATE
     frame = np.round((times + ahead) * REFERENCE_RATE / SEPARATOR_HOP - 0.75).astype(int)
-    band = np.searchsorted(edges(front_ends[0]), bins, side="right") - 1
+    band = np.searchsorted(band_edges, bins, side="right") - 1
     rows = masks[frame.clip(0, len(masks) - 1)][:, :, band.clip(0, masks.shape[-1] - 1)]
     return pseudo_stems(mix, notes, rows.permute(1, 2, 0), REFERENCE_RATE, slack_s=slack_s)
 

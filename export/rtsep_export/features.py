@@ -49,7 +49,7 @@ SEPARATOR_FRONT_ENDS = (
     ),
     PITCH_FRONT_END,
 )
-SEPARATOR_HOP = 256
+SEPARATOR_HOP, OFFLINE_HOP = 256, 1024
 TRANSCRIBER_FRONT_ENDS = (
     PITCH_FRONT_END,
     FrontEnd(
@@ -90,6 +90,15 @@ HEADS = {
     "relaxed": Head(512, "live"),
     "offline": Head(2048, "offline"),
 }
+
+
+def target_frames(head: str) -> tuple[int, int]:
+    """Hop and end of the first frame, in samples, of the targets of a head of the separator."""
+    if HEADS[head].target == "offline":
+        return OFFLINE_HOP, SEPARATOR_HOP + HEADS[head].lookahead
+    # Live masks serve the frames from their own time to one network hop later; the
+    # target is the frame in the middle.
+    return SEPARATOR_HOP, SEPARATOR_HOP + SEPARATOR_HOP // 4
 
 
 def n_features(front_ends: Sequence[FrontEnd]) -> int:

@@ -20,17 +20,16 @@ from pedalboard.io import AudioFile
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.dataset import worker_pool
 from rtsep_export.features import (
-    HEADS,
     SEPARATOR_FRONT_ENDS,
     SEPARATOR_HOP,
     TRANSCRIBER_FRONT_ENDS,
     TRANSCRIBER_HOP,
     features,
     mask_targets,
+    target_frames,
 )
 from rtsep_export.stems import STEMS
 
-OFFLINE_HOP = 1024
 Notes = list[tuple[str, int, float, float, int]]
 
 
@@ -102,14 +101,9 @@ def make_mix(songs: list[Path], index: int, take: int, folder: Path) -> bool:
     arrays["features"] = features(
         mix, SEPARATOR_FRONT_ENDS, SEPARATOR_HOP, REFERENCE_RATE * speed
     ).numpy()
-    # Live masks serve the frames from their own time to one network hop later; the
-    # target is the frame in the middle.
-    middle = SEPARATOR_HOP // 4
-    energy, ratio, floor = mask_targets(audio, "live", SEPARATOR_HOP, SEPARATOR_HOP + middle, speed)
+    energy, ratio, floor = mask_targets(audio, "live", *target_frames("live"), speed)
     arrays |= {"energy": _log(energy), "ratio": ratio.numpy(), "floor": floor.numpy()}
-    energy, ratio, floor = mask_targets(
-        audio, "offline", OFFLINE_HOP, SEPARATOR_HOP + HEADS["offline"].lookahead, speed
-    )
+    energy, ratio, floor = mask_targets(audio, "offline", *target_frames("offline"), speed)
     arrays |= {"energy4": _log(energy), "ratio4": ratio.numpy(), "floor4": floor.numpy()}
     if speed == 1.0:
         arrays["notefeatures"] = features(mix, TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP).numpy()

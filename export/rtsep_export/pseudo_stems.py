@@ -9,6 +9,7 @@ multiplied with a network's, which knows timbres where the score knows times and
 
 import numpy as np
 import numpy.typing as npt
+import pretty_midi
 import torch
 from torch import Tensor
 
@@ -100,7 +101,7 @@ def _comb(pitch: int, sample_rate: int) -> npt.NDArray[np.float32]:
     width = sample_rate / N_FFT
     bins = np.arange(N_FFT // 2 + 1) * width
     shape = np.full(len(bins), 1e-9, np.float32)
-    base = 440.0 * 2 ** ((pitch - 69) / 12)
+    base = float(pretty_midi.note_number_to_hz(pitch))
     for harmonic in range(1, int(0.45 * sample_rate / base) + 1):
         middle = harmonic * base
         shape[np.abs(bins - middle) < max(1.6 * width, 0.012 * middle)] = 1.0 / harmonic

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pretty_midi
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -162,7 +163,7 @@ def activity(notes: Notes, first_end: int, frames: int) -> npt.NDArray[np.float3
 def _comb(
     pitch: int, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    harmonics = 440.0 * 2 ** ((pitch - 69) / 12) * np.arange(1, HARMONICS + 1)[:, None]
+    harmonics = pretty_midi.note_number_to_hz(pitch) * np.arange(1, HARMONICS + 1)[:, None]
     near = 23.4 + 0.01 * harmonics
     near_one = (high > harmonics - near) & (low < harmonics + near)
     return np.asarray(near_one.any(axis=0))

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from rtsep.manifest import FrontEnd, band_count
 from rtsep_export.features import (
     HEADS,
+    OFFLINE_HOP,
     SEPARATOR_FRONT_ENDS,
     SEPARATOR_HOP,
     edges,
     n_features,
 )
-from rtsep_export.mixes import OFFLINE_HOP
 from rtsep_export.score_supervision import RATIO, Critic, activity, mix_losses
 from rtsep_export.stems import STEMS
 from rtsep_export.store import MixStore
@@ -44,6 +44,8 @@ STRIDE = OFFLINE_HOP // SEPARATOR_HOP
 
 Array = npt.NDArray[np.float32]
 Arrays = dict[str, Array]
+# By what they were fitted to: energy, ratio and floor of `rtsep_export.features`.
+Targets = dict[str, tuple[Tensor, Tensor, Tensor]]
 
 
 class Segment:
@@ -106,15 +108,11 @@ class SeparationTask:
         features, blank = augment(segment.features, rng)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             masks = self.network(features)
-        weights = torch.tensor(STEM_WEIGHTS, device=self.device)
         total = torch.zeros((), device=self.device)
         figures = {}
         for head, weight in HEAD_WEIGHTS.items():
-            sdr = segment_sdr(masks[head].float(), segment.targets, head, blank)
-            entropy = segment_entropy(masks[head].float(), segment.targets, head, blank)
-            total = total - weight * (sdr * weights).sum(-1).mean() / weights.sum()
-            total = total + weight * ENTROPY_WEIGHT * entropy
-            figures[head] = float(sdr.detach().mean())
+            loss, figures[head] = stems_loss(masks[head].float(), segment.targets, head, blank)
+            total = total + weight * loss
         total = self.stems_weight * total / sum(HEAD_WEIGHTS.values())
         if self.critic is not None and segment.score is not None:
             weak = self._from_score(self.critic, masks["live"].float(), segment)
@@ -186,9 +184,16 @@ def _offline_delay() -> int:
     return 2 * HEADS["offline"].lookahead // SEPARATOR_HOP
 
 
-def segment_sdr(
-    masks: Tensor, targets: dict[str, tuple[Tensor, Tensor, Tensor]], head: str, blank: int
-) -> Tensor:
+def stems_loss(masks: Tensor, targets: Targets, head: str, blank: int) -> tuple[Tensor, float]:
+    """What a head is to make small, and its mean SDR in dB; arguments as of `segment_sdr`."""
+    sdr = segment_sdr(masks, targets, head, blank)
+    weights = torch.tensor(STEM_WEIGHTS, device=masks.device)
+    loss = -(sdr * weights).sum(-1).mean() / weights.sum()
+    entropy = segment_entropy(masks, targets, head, blank)
+    return loss + ENTROPY_WEIGHT * entropy, float(sdr.detach().mean())
+
+
+def segment_sdr(masks: Tensor, targets: Targets, head: str, blank: int) -> Tensor:
     """SDR in dB of every stem of every segment, ``[batch, n_stems]``.
 
     Parameters
@@ -207,9 +212,7 @@ def segment_sdr(
     return 10 * torch.log10((signal + share) / (error + share))
 
 
-def segment_entropy(
-    masks: Tensor, targets: dict[str, tuple[Tensor, Tensor, Tensor]], head: str, blank: int
-) -> Tensor:
+def segment_entropy(masks: Tensor, targets: Targets, head: str, blank: int) -> Tensor:
     """Cross-entropy of the masks against the ideal shares, weighted by loudness.
 
     The ratio loss is moved by the few loudest bands; this one lets every band teach,
@@ -224,7 +227,7 @@ def segment_entropy(
 
 
 def _align(
-    masks: Tensor, targets: dict[str, tuple[Tensor, Tensor, Tensor]], head: str, blank: int
+    masks: Tensor, targets: Targets, head: str, blank: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Masks and the target frames that they are for, from frame `blank` on."""
     energy, ratio, floor = targets[HEADS[head].target]

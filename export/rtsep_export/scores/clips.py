@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ class Clips:
     def __init__(self, songs: Sequence[StoredSong]) -> None:
         self.songs = songs
         self.places = [
-            (s, c) for s, song in enumerate(songs) for c in range(song.clips) if song.clip(c)[1]
+            (s, c) for s, song in enumerate(songs) for c in range(song.clips) if song.clip_notes(c)
         ]
 
     def __len__(self) -> int:
@@ -67,11 +68,12 @@ class Clips:
         for start in range(0, len(order), size):
             yield [int(n) for n in order[start : start + size]]
 
+    @cached_property
     def activity(self) -> list[float]:
         """Share of the frames in which each instrument plays (paper: 0.67, 0.14, 0.41)."""
         frames = round(CLIP_S / FRAME_S)
         active = [
-            piano_roll(self.songs[song].clip(clip)[1], frames).amax(1).mean(-1)
+            piano_roll(self.songs[song].clip_notes(clip), frames).amax(1).mean(-1)
             for song, clip in self.places
         ]
         return [float(rate) for rate in torch.stack(active).mean(0)]

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 import mir_eval
 import numpy as np
 import numpy.typing as npt
+import pretty_midi
 import torch
 from torch import Tensor
 
 from rtsep_export.scores.clips import Clips
-from rtsep_export.scores.networks import FRAME_S, LOWEST_NOTE, Network, signals, spectra
+from rtsep_export.scores.losses import piano_roll
+from rtsep_export.scores.networks import FRAME_S, HOP, LOWEST_NOTE, Network, signals, spectra
 from rtsep_export.scores.songs import CLIP_S, INSTRUMENTS, SAMPLE_RATE
 
 SILENT_DB = -60.0
-THRESHOLD = 0.5
 SAMPLES = round(CLIP_S * SAMPLE_RATE)
 
 Audio = npt.NDArray[np.float32]
@@ -23,11 +24,10 @@ Audio = npt.NDArray[np.float32]
 
 @dataclass
 class Notes:
-    """Counts over notes in frames, by instrument: what mir_eval's accuracy is made of."""
+    """Detected notes in frames, right and wrong, and every clip's accuracy by instrument."""
 
-    hits: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, np.int64))
-    false: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, np.int64))
-    missed: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, np.int64))
+    hits: int = 0
+    false: int = 0
     accuracies: list[list[float]] = field(default_factory=lambda: [[], [], []])
 
     def accuracy(self) -> list[float]:
@@ -36,7 +36,7 @@ class Notes:
 
     def false_positive_rate(self) -> float:
         """Share of the detected notes that are not in the score."""
-        return float(self.false.sum() / max(self.false.sum() + self.hits.sum(), 1))
+        return self.false / max(self.false + self.hits, 1)
 
 
 def si_sdr(reference: Audio, estimate: Audio) -> float:
@@ -54,9 +54,9 @@ def is_silent(audio: Audio) -> bool:
 
 def clips_of(clips: Clips) -> Iterator[tuple[Audio, Tensor]]:
     """Sources, shape (3, samples), and score of every clip."""
-    for number in range(len(clips)):
-        song, clip = clips.places[number]
-        yield clips.songs[song].clip(clip)[0], clips.batch([number]).score[0]
+    for song, clip in clips.places:
+        sources, notes = clips.songs[song].clip(clip)
+        yield sources, piano_roll(notes, 1 + SAMPLES // HOP)
 
 
 @torch.no_grad()
@@ -96,9 +96,8 @@ def transcription(network: Network, clips: Clips, *, isolated: bool) -> Notes:
         heard = torch.stack([logits[i if isolated else 0, i] for i in rows]) > 0.0
         for i in rows:
             guess, truth = heard[i].numpy(), score[i].numpy() > 0
-            notes.hits[i] += int((guess & truth).sum())
-            notes.false[i] += int((guess & ~truth).sum())
-            notes.missed[i] += int((~guess & truth).sum())
+            notes.hits += int((guess & truth).sum())
+            notes.false += int((guess & ~truth).sum())
             if guess.any() or truth.any():
                 notes.accuracies[i].append(_accuracy(truth, guess))
     return notes
@@ -116,5 +115,5 @@ def _accuracy(truth: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_]) -> flo
 def _pitches(roll: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float64]]:
     """Frequencies in Hz that sound in each frame."""
     return [
-        440.0 * 2.0 ** ((np.flatnonzero(column) + LOWEST_NOTE - 69) / 12.0) for column in roll.T
+        pretty_midi.note_number_to_hz(np.flatnonzero(column) + LOWEST_NOTE) for column in roll.T
     ]

@@ -9,6 +9,7 @@ weights between them keep their meaning whatever the clip's length.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -133,6 +134,7 @@ def harmonic_masks(score: Tensor) -> Tensor:
     return (hit > 0).to(score.dtype)
 
 
+@lru_cache
 def _comb(device: torch.device) -> Tensor:
     """Which bins belong to each note, ``[notes, bins]``."""
     note = torch.arange(LOWEST_NOTE, LOWEST_NOTE + N_NOTES, dtype=torch.float64)

@@ -72,13 +72,16 @@ class StoredSong:
         length = round(CLIP_S * SAMPLE_RATE)
         start = number * length
         stems = self.stems[:, start : start + length].astype(np.float32) / np.float32(32768)
+        return stems, self.clip_notes(number)
+
+    def clip_notes(self, number: int) -> list[Note]:
+        """The notes of one clip alone."""
         begin, end = number * CLIP_S, (number + 1) * CLIP_S
-        notes = [
+        return [
             (i, pitch, max(on - begin, 0.0), min(off - begin, CLIP_S))
             for i, pitch, on, off in self.notes
             if on < end and off > begin
         ]
-        return stems, notes
 
 
 def load_songs(folder: Path) -> list[StoredSong]:

@@ -41,13 +41,10 @@ class Schedule:
         Training time in seconds; None follows the paper's rule.
     batch : int
         Clips, over all processes together.
-    epoch : int or None
-        Batches between validations; None goes through all clips.
     """
 
     budget_s: float | None = None
     batch: int = 16
-    epoch: int | None = None
     learning_rate: float = 1e-3
     seed: int = 1
 
@@ -104,7 +101,7 @@ class Run:
         self.device = best_device()
         if self.device.type == "cuda":
             self.device = torch.device("cuda", self.rank)
-        self.learner = Learner(SETTINGS[name], train.activity(), channels).to(self.device)
+        self.learner = Learner(SETTINGS[name], train.activity, channels).to(self.device)
         start_networks(self.learner, runs)
         self.optimisers = {
             network: torch.optim.Adam(
@@ -148,7 +145,6 @@ class Run:
                 self.schedule.batch, seed=(self.schedule.seed, self.progress.epoch)
             )
         )
-        batches = batches[: self.schedule.epoch]
         saved = time.monotonic()
         for numbers in batches[self.progress.step :]:
             began = time.monotonic()

@@ -92,9 +92,6 @@ def test_each_loss_reaches_its_own_network_only(runs, clips):
 
 
 def test_a_killed_run_goes_on(tmp_path, clips):
-    class KilledError(Exception):
-        pass
-
     def kill(where, share, figures):
         if share > 0.4:
             raise KeyboardInterrupt
