@@ -224,17 +224,27 @@ def test_without_a_server_it_says_so() -> None:
         there.until(lambda: False, "a refusal")
 
 
-def test_the_command_plays_until_it_is_told_to_end(tmp_path: Path) -> None:
+def environment_of(server: str) -> dict[str, str]:
+    """For a program that is to find rtsep and a JACK server."""
     paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "bridge"))
+    return {**os.environ, "PYTHONPATH": paths, "JACK_DEFAULT_SERVER": server}
+
+
+def start_play(*options: str, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """`rtsep bridge play` in a process of its own, which Ctrl-C reaches."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rtsep", "bridge", "play", *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def test_the_command_plays_until_it_is_told_to_end(tmp_path: Path) -> None:
     with jack_server(128) as server, double() as bridge:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "rtsep", "bridge", "play", "--address", bridge.address],
-            env={**os.environ, "PYTHONPATH": paths, "JACK_DEFAULT_SERVER": server.name},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        child = start_play("--address", bridge.address, environment=environment_of(server.name))
         bridge.await_listener(1)
         sender = Sender(bridge)
         try:
@@ -253,15 +263,14 @@ def test_the_command_plays_until_it_is_told_to_end(tmp_path: Path) -> None:
 
 
 def test_the_command_plays_through_portaudio() -> None:
-    paths = os.pathsep.join(str(path) for path in (ROOT, ROOT / "bridge"))
-    words = ("bridge", "play", "--host", "portaudio", "--output", "rtsep-bench-sink")
+    words = ("--host", "portaudio", "--output", "rtsep-bench-sink")
     # PortAudio finds clients of a JACK server as its devices, and our probe is one.
     with (
         jack_server(128) as server,
         double() as bridge,
         Probe(server.name, PORTS, np.zeros((2, RATE), np.float32), 1 << 19) as probe,
     ):
-        environment = {**os.environ, "PYTHONPATH": paths, "JACK_DEFAULT_SERVER": server.name}
+        environment = environment_of(server.name)
         devices = subprocess.run(
             [sys.executable, "-c", probes.PORTAUDIO],
             env=environment,
@@ -270,13 +279,7 @@ def test_the_command_plays_through_portaudio() -> None:
         )
         if b"JACK" not in devices.stdout:
             pytest.skip("PortAudio knows no JACK here (Debian: libportaudio2)")
-        child = subprocess.Popen(
-            [sys.executable, "-m", "rtsep", *words, "--address", bridge.address],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        child = start_play(*words, "--address", bridge.address, environment=environment)
         bridge.await_listener(1)
         sender = Sender(bridge)
         try:
