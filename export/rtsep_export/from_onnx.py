@@ -1,5 +1,6 @@
 """Shipped networks' weights, back from their bundles: to train on, and to check against."""
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -13,6 +14,7 @@ from rtsep_export.tcn import Separator, Transcriber
 from rtsep_export.transcription import make_transcriber
 
 PREFIX = "network."
+EIGHT_BITS = "_quantized"
 
 
 def load_separator(bundle: Bundle) -> Separator:
@@ -58,15 +60,22 @@ def _weights(model: onnx.ModelProto) -> dict[str, Tensor]:
 
     The exporter keeps names, but for matrices that it turns around: those are told by the
     node that they serve, and the past's, stacked where the graph runs frame by frame.
+    Matrices of 8 bits come back as the numbers that they stand for.
     """
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for key in [key for key in tensors if key.endswith(EIGHT_BITS)]:
+        name = key.removesuffix(EIGHT_BITS)
+        steps = tensors[key].astype(np.float32) - tensors[f"{name}_zero_point"]
+        value = steps * tensors[f"{name}_scale"]
+        tensors[key] = value
+        tensors[name] = value.T
     found = {
         name.removeprefix(PREFIX): torch.from_numpy(value.copy())
         for name, value in tensors.items()
         if name.startswith(PREFIX)
     }
     for node in model.graph.node:
-        if node.op_type != "MatMul" or node.input[1] not in tensors:
+        if node.op_type not in ("MatMul", "MatMulInteger") or node.input[1] not in tensors:
             continue
         weight = tensors[node.input[1]]
         if weight.ndim == 3:

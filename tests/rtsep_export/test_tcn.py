@@ -7,6 +7,7 @@ import torch
 from rtsep.bundle import load_bundle
 from rtsep.manifest import Training, band_count
 from rtsep.networks import open_network
+from rtsep_export.from_onnx import load_separator
 from rtsep_export.separation import make_separator
 from rtsep_export.tcn import TAPS
 from rtsep_export.to_onnx import export_separator, export_transcriber
@@ -63,7 +64,7 @@ def test_masks_of_a_frame_sum_to_one(separator):
 
 @pytest.mark.parametrize("head", ["live", "relaxed"])
 def test_streamed_bundle_equals_the_whole_file(separator, head, tmp_path):
-    export_separator(separator, head, tmp_path / "m.onnx", TRAINING, "0.0.1")
+    export_separator(separator, head, tmp_path / "m.onnx", TRAINING, "0.0.1", int8=False)
     network = open_network(load_bundle(tmp_path / "m.onnx"), device="cpu")
     features = random_features(separator, 300)
     with torch.no_grad():
@@ -92,7 +93,7 @@ def test_chunked_bundle_equals_the_whole_file_after_its_start(separator, tmp_pat
 
 
 def test_streamed_transcriber_equals_the_whole_file(transcriber, tmp_path):
-    export_transcriber(transcriber, tmp_path / "n.onnx", TRAINING, "0.0.1")
+    export_transcriber(transcriber, tmp_path / "n.onnx", TRAINING, "0.0.1", int8=False)
     network = open_network(load_bundle(tmp_path / "n.onnx"), device="cpu")
     features = random_features(transcriber, 100)
     with torch.no_grad():
@@ -101,6 +102,37 @@ def test_streamed_transcriber_equals_the_whole_file(transcriber, tmp_path):
         network.push(features[0, k].numpy())
         for name, expected in zip(("onset", "frame", "velocity"), whole, strict=True):
             np.testing.assert_allclose(network.outputs[name][0], expected[k], atol=1e-5)
+
+
+def test_eight_bits_say_nearly_what_they_stand_for(tmp_path):
+    torch.manual_seed(2)
+    separator = make_separator().eval()
+    with torch.no_grad():
+        # The exporter stores equal tensors once; trained ones are never equal.
+        for weights in separator.parameters():
+            weights += 0.01 * torch.randn_like(weights)
+    paths = {bits: tmp_path / f"{bits}.onnx" for bits in (8, 32)}
+    for bits, path in paths.items():
+        export_separator(separator, "live", path, TRAINING, "0.0.1", int8=bits == 8)
+    assert paths[8].stat().st_size < 0.4 * paths[32].stat().st_size
+    bundle = load_bundle(paths[8])
+    read = load_separator(bundle).eval()
+    exact = separator.state_dict()
+    for name, weights in read.state_dict().items():
+        # Half a step of seven bits; the matrices of the past have one step together.
+        kind = name.split(".")[-2:]
+        largest = max(float(v.abs().max()) for k, v in exact.items() if k.split(".")[-2:] == kind)
+        assert float((weights - exact[name]).abs().max()) <= largest / 63 / 2 + 1e-6, name
+    network = open_network(bundle, device="cpu")
+    features = random_features(separator, 300)
+    with torch.no_grad():
+        whole = read(features)["live"][0].numpy()
+    errors = []
+    for k in range(300):
+        network.push(features[0, k].numpy())
+        errors.append(np.abs(network.outputs["masks"][0] - whole[k]))
+    assert np.mean(errors) < 3e-3
+    assert np.max(errors) < 5e-2
 
 
 def test_bundles_stay_under_twelve_megabytes(separator, transcriber, tmp_path):
