@@ -26,6 +26,7 @@ from benchmarks.metrics import si_sdr
 from benchmarks.quality import SCORED, separate
 from rtsep.bundle import Bundle, load_bundle
 from rtsep.engine import Engine
+from rtsep.errors import AudioError
 from rtsep.presets import PRESETS
 from rtsep_export.adapt import adapt
 from rtsep_export.alignment import load_score
@@ -82,7 +83,13 @@ def main() -> None:
             torch.manual_seed(1)
             began = time.monotonic()
             budget_s = args.minutes * 60.0
-            adapt(shipped, song / "mix.flac", score, output, budget_s, lambda *_: None)
+            try:
+                adapt(shipped, song / "mix.flac", score, output, budget_s, lambda *_: None)
+            except AudioError as refusal:
+                # A score that is the song's own should not be refused: it counts.
+                rows.append({"song": song.name, "refused": str(refusal)})
+                common.console().print(f"{song.name}: {refusal}", soft_wrap=True)
+                continue
             taken = time.monotonic() - began
             clip = rendered_clip(song, 600.0)
             before = improvements(clip, shipped, args.preset)
@@ -98,10 +105,13 @@ def main() -> None:
             }
         )
         print_row(rows[-1])
-    gains = [np.mean([*r["after"].values()]) - np.mean([*r["before"].values()]) for r in rows]
-    common.console().print(
-        f"mean gain {np.mean(gains):.2f} dB over {len(rows)} songs, least {min(gains):.2f} dB"
-    )
+    adapted = [row for row in rows if "refused" not in row]
+    gains = [np.mean([*r["after"].values()]) - np.mean([*r["before"].values()]) for r in adapted]
+    if gains:
+        common.console().print(
+            f"mean gain {np.mean(gains):.2f} dB over {len(gains)} songs, least {min(gains):.2f} dB, "
+            f"{len(rows) - len(gains)} refused"
+        )
     if args.json:
         common.write_json(args.json, {"machine": common.machine(), "rows": rows})
 

@@ -55,7 +55,7 @@ class Adapted:
     before, after : dict of str to float
         SDR in dB, against the stems that the score gave, of the stems that it names.
     match : float
-        `rtsep_export.alignment.Alignment.ratio`.
+        `rtsep_export.alignment.Alignment.match`.
     """
 
     before: dict[str, float]
@@ -208,7 +208,7 @@ def _notes(mix: Tensor, path: Path) -> tuple[Notes, list[str], float, float]:
         for note in instrument.notes
     ]
     exact = alignment.audio_s is alignment.score_s
-    return notes, named, alignment.ratio, 0.0 if exact else SLACK_S
+    return notes, named, alignment.match, 0.0 if exact else SLACK_S
 
 
 def _stems(
