@@ -62,7 +62,7 @@ def learn(
     folder: SongsFolder,
     runs: Runs,
     minutes: Minutes = None,
-    batch: Annotated[int, typer.Option(min=1, help="Clips a step, over all processes.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Clips a step, over all processes.")] = 8,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
 ) -> None:

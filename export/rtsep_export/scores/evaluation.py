@@ -61,13 +61,16 @@ def clips_of(clips: Clips) -> Iterator[tuple[Audio, Tensor]]:
 
 @torch.no_grad()
 def separation(network: Network | None, clips: Clips) -> dict[str, list[float]]:
-    """SI-SDR in dB of every instrument in the clips where it plays.
+    """SI-SDR in dB of every instrument in the clips where it plays, and not alone.
 
     The mixture's phase goes with the masked magnitudes.  Without a network it is the
     mixture that is compared, the tables' last row.
     """
     found: dict[str, list[float]] = {name: [] for name in INSTRUMENTS}
     for sources, _ in clips_of(clips):
+        sounding = [not is_silent(source) for source in sources]
+        if sum(sounding) < 2:
+            continue
         mixture = sources.sum(0)
         if network is None:
             estimates = np.broadcast_to(mixture, sources.shape)
@@ -75,9 +78,8 @@ def separation(network: Network | None, clips: Clips) -> dict[str, list[float]]:
             spectrum = spectra(torch.from_numpy(mixture))
             masks = network(spectrum.abs()[None])[0].sigmoid()
             estimates = signals(masks * spectrum, SAMPLES).numpy()
-        for name, source, estimate in zip(INSTRUMENTS, sources, estimates, strict=True):
-            if not is_silent(source):
-                found[name].append(si_sdr(source, estimate))
+        for i in np.flatnonzero(sounding):
+            found[INSTRUMENTS[i]].append(si_sdr(sources[i], estimates[i]))
     return found
 
 

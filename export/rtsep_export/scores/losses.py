@@ -25,16 +25,20 @@ from rtsep_export.scores.networks import (
 )
 from rtsep_export.scores.songs import SAMPLE_RATE, Note
 
-HARMONICS = 40
+# More would leave the bass no bin that is not its own.
+HARMONICS = 10
 # Full scale is 1 in our spectra, where the paper's are not scaled; the mixture losses are
-# brought to its scale, or they would count for nothing beside the score's.
-MAGNITUDE_SCALE = 100.0
+# brought to a scale at which both they and the score's count.
+MAGNITUDE_SCALE = 25.0
+# A note that is not heard in its separated source counts as much as four heard in another:
+# else silence is cheap.
+MISSED = 4.0
 CAP = 5.0
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The paper's weights (section 3.2); 0 leaves a term out.
+    """The paper's weights (section 3.2), but for beta 2 (0.1 there); 0 leaves a term out.
 
     Attributes
     ----------
@@ -49,7 +53,7 @@ class Weights:
     instrument: float = 0.03
     pitch: float = 0.1
     clip_mix: float = 1.0
-    harmonic_mix: float = 0.1
+    harmonic_mix: float = 1.0
     adversarial_mix: float = 0.0
     adversarial_score: float = 0.0
 
@@ -75,9 +79,11 @@ def activity_weights(rates: Sequence[float]) -> Tensor:
     return inverse / inverse.mean()
 
 
-def score_loss(logits: Tensor, score: Tensor, weights: Tensor) -> Tensor:
-    """Equation 1: cross-entropy over instruments, notes and frames."""
-    entropy = functional.binary_cross_entropy_with_logits(logits, score, reduction="none")
+def score_loss(logits: Tensor, score: Tensor, weights: Tensor, positive: float = 1.0) -> Tensor:
+    """Equation 1: cross-entropy over instruments, notes and frames; `positive` weighs notes."""
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits, score, reduction="none", pos_weight=logits.new_tensor(positive)
+    )
     return (entropy.sum(2).mean((0, 2)) * weights).sum()
 
 
@@ -104,7 +110,8 @@ def separated_score_loss(logits: Tensor, score: Tensor, weights: Tensor) -> Tens
     logits : ``[batch, sources, instruments, notes, frames]``
         What the critic hears in each separated source.
     """
-    return score_loss(logits.flatten(0, 1), of_each(score).flatten(0, 1), weights) * score.shape[1]
+    own = of_each(score).flatten(0, 1)
+    return score_loss(logits.flatten(0, 1), own, weights, MISSED) * score.shape[1]
 
 
 def clip_mix_loss(mixture: Tensor, separated: Tensor, score: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 The paper's section 3.2: three repeats of eight dilated residual blocks, kernel 3, a
 fully connected sigmoid output layer; input is the magnitude spectrogram at 16 kHz, square
-root of a Hann window of 2048 samples, hop 500.  What the paper leaves open: channels (192
+root of a Hann window of 2048 samples, hop 500.  What the paper leaves open: channels (128
 here), the normalisation (layer norm, frame by frame), and that the network takes the
 logarithm of the magnitudes itself, so that all its inputs, separated ones too, are plain
 magnitudes.  The blocks look both ways, as nothing here runs live.
@@ -18,7 +18,7 @@ N_FFT, HOP = 2048, 500
 N_BINS = N_FFT // 2 + 1
 LOWEST_NOTE, N_NOTES = 21, 88
 N_INSTRUMENTS = len(INSTRUMENTS)
-CHANNELS = 192
+CHANNELS = 128
 DILATIONS = tuple(2**k for k in range(8)) * 3
 FRAME_S = HOP / SAMPLE_RATE
 
@@ -92,8 +92,8 @@ class Network(nn.Module):
 
     def forward(self, magnitudes: Tensor) -> Tensor:
         """``[batch, bins, frames]`` at least 0 to logits."""
-        # 1e-4 is 80 dB below full scale: what is masked away is as quiet as silence.
-        levels = torch.log(magnitudes.transpose(1, 2) + 1e-4)
+        # 3e-4 is 70 dB below full scale: what is masked away is as quiet as silence.
+        levels = torch.log(magnitudes.transpose(1, 2) + 3e-4)
         # A fixed scale first: a layer norm alone would hide how loud a source is.
         levels = (levels + 7.0) / 2.0
         with torch.autocast(magnitudes.device.type, torch.bfloat16):

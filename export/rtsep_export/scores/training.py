@@ -44,7 +44,7 @@ class Schedule:
     """
 
     budget_s: float | None = None
-    batch: int = 16
+    batch: int = 8
     learning_rate: float = 1e-3
     seed: int = 1
 

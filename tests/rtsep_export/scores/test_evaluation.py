@@ -7,7 +7,7 @@ import torch
 from rtsep_export.scores import evaluation
 from rtsep_export.scores.clips import Clips
 from rtsep_export.scores.networks import N_BINS, N_NOTES, signals, spectra
-from rtsep_export.scores.songs import load_songs, store_song
+from rtsep_export.scores.songs import SAMPLE_RATE, load_songs, store_song
 from rtsep_export.scores.tables import tables
 from tests.rtsep_export.scores.test_settings import tones
 
@@ -56,6 +56,14 @@ def test_separation_of_masks_that_pass_all_is_the_mixture(clips):
     assert len(mixture["bass"]) == len(clips) == 3
     for name in ("bass", "piano"):
         assert ours[name] == pytest.approx(mixture[name], abs=0.01)
+
+
+def test_an_instrument_alone_is_no_separation(tmp_path):
+    stems, notes = tones(4)
+    stems[1:, : 4 * SAMPLE_RATE] = 0.0
+    store_song(tmp_path, "a", stems, notes, {})
+    found = evaluation.separation(None, Clips(load_songs(tmp_path)))
+    assert {name: len(values) for name, values in found.items()} == dict.fromkeys(found, 2)
 
 
 def test_accuracy_is_mir_evals(clips):

@@ -69,6 +69,18 @@ def test_each_source_is_to_hold_its_own_score_alone():
     assert losses.adversarial_score_loss(right, score, ONES).item() > 10
 
 
+def test_what_is_not_heard_in_its_source_costs_more_than_what_is_heard_in_another():
+    score = score_of((0, 10, 1))
+    labels = losses.of_each(score)
+    right = 8.0 * (2 * labels - 1)
+    missed, extra = right.clone(), right.clone()
+    missed[0, 0, 0, 10, 1] = -8.0
+    extra[0, 1, 0, 10, 1] = 8.0
+    best = losses.separated_score_loss(right, score, ONES)
+    costs = [losses.separated_score_loss(heard, score, ONES) - best for heard in (missed, extra)]
+    assert (costs[0] / costs[1]).item() == pytest.approx(losses.MISSED, rel=1e-2)
+
+
 def test_mixture_losses_of_a_perfect_separation():
     rng = np.random.default_rng(0)
     separated = torch.from_numpy(rng.uniform(0, 1, (1, 3, N_BINS, 4)).astype(np.float32))
@@ -88,7 +100,7 @@ def test_harmonic_loss_asks_for_harmonics_where_the_score_has_them():
     assert masks[0, 1:].sum() == 0
     assert masks[0, 0, :, [0, 2, 3]].sum() == 0
     base = 440.0 * N_FFT / SAMPLE_RATE
-    bins = sorted({round(base * k) + s for k in range(1, 41) for s in (-1, 0, 1)})
+    bins = sorted({round(base * k) + s for k in range(1, losses.HARMONICS + 1) for s in (-1, 0, 1)})
     wanted = [b for b in bins if b < N_BINS]
     assert masks[0, 0, :, 1].nonzero().flatten().tolist() == wanted
     mixture = torch.ones(1, N_BINS, 4)
