@@ -109,8 +109,8 @@ def main() -> None:
     gains = [np.mean([*r["after"].values()]) - np.mean([*r["before"].values()]) for r in adapted]
     if gains:
         common.console().print(
-            f"mean gain {np.mean(gains):.2f} dB over {len(gains)} songs, least {min(gains):.2f} dB, "
-            f"{len(rows) - len(gains)} refused"
+            f"mean gain {np.mean(gains):.2f} dB over {len(gains)} songs, "
+            f"least {min(gains):.2f} dB, {len(rows) - len(gains)} refused"
         )
     if args.json:
         common.write_json(args.json, {"machine": common.machine(), "rows": rows})
