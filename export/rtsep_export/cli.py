@@ -47,6 +47,7 @@ class NetworkName(StrEnum):
     """What can be trained."""
 
     separator = "separator"
+    offline = "offline"
     transcriber = "transcriber"
 
 
@@ -137,15 +138,24 @@ def train(
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     task: Task
-    if network is NetworkName.separator:
-        from rtsep_export.separation import SeparationTask
+    if network is not NetworkName.transcriber:
+        from rtsep_export.separation import SHAPES, SeparationTask
 
         stems_weight = 0.0 if supervision is Supervision.scores else 1.0
         critic = None
         if supervision is not Supervision.stems:
+            if network is NetworkName.offline:
+                raise RtsepError(
+                    f"--supervision {supervision} for the {network} network",
+                    "stems: the critic hears the live masks alone",
+                )
             critic = load_transcriber(load_bundle("notes"))
         task = SeparationTask(
-            mixed / "train", mixed / "valid", stems_weight=stems_weight, critic=critic
+            mixed / "train",
+            mixed / "valid",
+            SHAPES[network],
+            stems_weight=stems_weight,
+            critic=critic,
         )
     else:
         from rtsep_export.transcription import TranscriptionTask
@@ -177,7 +187,7 @@ def bundle(
     import torch
 
     from rtsep_export.origin import training_record
-    from rtsep_export.separation import make_separator
+    from rtsep_export.separation import SHAPES, make_separator
     from rtsep_export.to_onnx import OPSET, export_separator, export_transcriber
     from rtsep_export.transcription import make_transcriber
 
@@ -185,8 +195,8 @@ def bundle(
     output.mkdir(parents=True, exist_ok=True)
     try:
         weights = torch.load(run / "model.pt", weights_only=True, map_location="cpu")
-        if network is NetworkName.separator:
-            separator = make_separator()
+        if network is not NetworkName.transcriber:
+            separator = make_separator(SHAPES[network])
             separator.load_state_dict(weights)
             for head in separator.heads:
                 export_separator(separator, head, output / f"{head}.onnx", record, version)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from rtsep.bundle import Bundle
 from rtsep.errors import BundleError
 from rtsep_export.features import HEADS, SEPARATOR_HOP
-from rtsep_export.separation import make_separator
-from rtsep_export.tcn import Separator, Transcriber
+from rtsep_export.separation import Shape, make_separator
+from rtsep_export.tcn import CYCLE, Separator, Transcriber
 from rtsep_export.transcription import make_transcriber
 
 PREFIX = "network."
@@ -27,9 +27,19 @@ def load_separator(bundle: Bundle) -> Separator:
     """
     found = _weights(onnx.load_from_string(bundle.data))
     heads = [key.split(".")[1] for key in found if key.startswith("heads.") and "bias" in key]
-    if len(heads) != 1 or heads[0] not in HEADS or bundle.manifest.hop != SEPARATOR_HOP:
+    size = found.get("trunk.input.bias")
+    blocks = sum(key.endswith("now.bias") for key in found)
+    if (
+        len(heads) != 1
+        or heads[0] not in HEADS
+        or bundle.manifest.hop != SEPARATOR_HOP
+        or size is None
+        or not blocks
+        or blocks % len(CYCLE)
+    ):
         raise _foreign(bundle, "separator")
-    network = make_separator(heads, bundle.manifest.front_ends)
+    shape = Shape((heads[0],), len(size), blocks // len(CYCLE))
+    network = make_separator(shape, bundle.manifest.front_ends)
     _fill(network, found, bundle, "separator")
     return network
 

@@ -7,6 +7,7 @@ scores, see `rtsep_export.score_supervision`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from rtsep_export.features import (
 from rtsep_export.score_supervision import RATIO, Critic, activity, mix_losses
 from rtsep_export.stems import STEMS
 from rtsep_export.store import MixStore
-from rtsep_export.tcn import Separator, Transcriber
+from rtsep_export.tcn import CYCLE, Separator, Transcriber
 from rtsep_export.training import best_device
 from rtsep_export.transcription import rolls
 
@@ -35,7 +36,7 @@ from rtsep_export.transcription import rolls
 # gets the larger one: the decibels of silence would drown all others.
 SHARE = 1e-3
 ABSENT, ABSENT_SHARE = 3e-3, 3e-2
-HEAD_WEIGHTS = {"live": 1.0, "relaxed": 0.4, "offline": 0.6}
+HEAD_WEIGHTS = {"live": 1.0, "relaxed": 0.4, "offline": 1.0}
 ENTROPY_WEIGHT = 2.0
 # Of the loss from scores beside the one from stems, and of its mixture losses.
 SCORE_WEIGHT, MIX_WEIGHT = 0.1, 10.0
@@ -46,6 +47,21 @@ Array = npt.NDArray[np.float32]
 Arrays = dict[str, Array]
 # By what they were fitted to: energy, ratio and floor of `rtsep_export.features`.
 Targets = dict[str, tuple[Tensor, Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A separator's heads, which share its trunk, and the trunk's size."""
+
+    heads: tuple[str, ...]
+    channels: int
+    cycles: int  # of dilations from 1 to 128
+
+
+SHAPES = {
+    "separator": Shape(("live", "relaxed"), 256, 1),
+    "offline": Shape(("offline",), 192, 2),
+}
 
 
 class Segment:
@@ -70,10 +86,11 @@ class Segment:
 
 
 class SeparationTask:
-    """The separator with all its heads, its data and its loss.
+    """A separator with all its heads, its data and its loss.
 
     Parameters
     ----------
+    shape : Shape
     stems_weight : float
         Of the loss from true stems; 0 learns from scores alone.
     critic : Transcriber, optional
@@ -85,6 +102,7 @@ class SeparationTask:
         self,
         train: Path,
         valid: Path,
+        shape: Shape = SHAPES["separator"],
         *,
         frames: int = 640,
         batch: int = 8,
@@ -94,10 +112,10 @@ class SeparationTask:
     ) -> None:
         needs = "features" if critic is None else "notefeatures"
         self.train, self.valid = MixStore(train, needs), MixStore(valid, "features")
-        self.stems_weight = stems_weight
+        self.stems_weight, self.heads = stems_weight, shape.heads
         self.frames, self.batch, self.bfloat16 = frames, batch, bfloat16
         self.device = best_device()
-        self.network: nn.Module = make_separator().to(self.device)
+        self.network: nn.Module = make_separator(shape).to(self.device)
         self.critic = None if critic is None else Critic(critic).to(self.device)
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -110,10 +128,10 @@ class SeparationTask:
             masks = self.network(features)
         total = torch.zeros((), device=self.device)
         figures = {}
-        for head, weight in HEAD_WEIGHTS.items():
+        for head in self.heads:
             loss, figures[head] = stems_loss(masks[head].float(), segment.targets, head, blank)
-            total = total + weight * loss
-        total = self.stems_weight * total / sum(HEAD_WEIGHTS.values())
+            total = total + HEAD_WEIGHTS[head] * loss
+        total = self.stems_weight * total / sum(HEAD_WEIGHTS[head] for head in self.heads)
         if self.critic is not None and segment.score is not None:
             weak = self._from_score(self.critic, masks["live"].float(), segment)
             figures["from score"] = float(weak.detach())
@@ -130,17 +148,18 @@ class SeparationTask:
     def score(self, network: nn.Module) -> dict[str, float]:
         """Mean SDR of the four named stems on fixed validation segments."""
         rng = np.random.default_rng(5)
-        sums: dict[str, list[Tensor]] = {head: [] for head in HEADS}
+        sums: dict[str, list[Tensor]] = {head: [] for head in self.heads}
         for name in self.valid.names:
             segment = Segment([self._segment(self.valid, name, rng) for _ in range(2)], self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 masks = network(segment.features)
-            for head in HEADS:
+            for head in self.heads:
                 sums[head].append(segment_sdr(masks[head].float(), segment.targets, head, 0))
         figures = {head: float(torch.cat(v)[:, :4].mean()) for head, v in sums.items()}
-        stems = torch.cat(sums["live"]).mean(0)
-        figures |= {f"live_{stem}": float(stems[i]) for i, stem in enumerate(STEMS)}
-        return figures | {"score": figures["live"]}
+        first = self.heads[0]
+        stems = torch.cat(sums[first]).mean(0)
+        figures |= {f"{first}_{stem}": float(stems[i]) for i, stem in enumerate(STEMS)}
+        return figures | {"score": figures[first]}
 
     def _segment(self, store: MixStore, name: str, rng: np.random.Generator) -> Arrays:
         frames = self.frames
@@ -173,10 +192,17 @@ class SeparationTask:
 
 
 def make_separator(
-    heads: Sequence[str] = tuple(HEADS), front_ends: Sequence[FrontEnd] = SEPARATOR_FRONT_ENDS
+    shape: Shape = SHAPES["separator"], front_ends: Sequence[FrontEnd] = SEPARATOR_FRONT_ENDS
 ) -> Separator:
-    """The shipped separator's shape, with fresh weights."""
-    return Separator(n_features(front_ends), band_count(front_ends[0]), len(STEMS), heads)
+    """A separator of some shape, with fresh weights."""
+    return Separator(
+        n_features(front_ends),
+        band_count(front_ends[0]),
+        len(STEMS),
+        shape.heads,
+        channels=shape.channels,
+        dilations=CYCLE * shape.cycles,
+    )
 
 
 def _offline_delay() -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 TAPS = 2
+CYCLE = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Block(nn.Module):
@@ -100,8 +101,8 @@ class Separator(nn.Module):
         n_bands: int,
         n_stems: int,
         heads: Sequence[str],
-        channels: int = 160,
-        dilations: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128),
+        channels: int,
+        dilations: Sequence[int] = CYCLE,
     ) -> None:
         super().__init__()
         self.n_bands, self.n_stems = n_bands, n_stems

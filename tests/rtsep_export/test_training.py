@@ -14,7 +14,7 @@ from rtsep_export.features import (
     TRANSCRIBER_FRONT_ENDS,
     n_features,
 )
-from rtsep_export.separation import SHARE, SeparationTask, segment_sdr
+from rtsep_export.separation import SHAPES, SHARE, SeparationTask, segment_sdr
 from rtsep_export.store import MixStore
 from rtsep_export.training import Schedule, train
 from rtsep_export.transcription import (
@@ -55,9 +55,10 @@ def mixes(tmp_path):
     return tmp_path
 
 
-def tiny_task(mixes):
+def tiny_task(mixes, shape=SHAPES["separator"]):
     torch.manual_seed(0)
-    return SeparationTask(mixes / "train", mixes / "valid", frames=160, batch=2, bfloat16=False)
+    folders = mixes / "train", mixes / "valid"
+    return SeparationTask(*folders, shape, frames=160, batch=2, bfloat16=False)
 
 
 def test_sdr_from_statistics_is_the_sdr():
@@ -86,8 +87,9 @@ def test_ideal_masks_beat_any_others():
         assert (segment_sdr(torch.full((1, 8, 5, 3), other), targets, "live", 0) < ideal).all()
 
 
-def test_training_lowers_the_loss_and_every_weight_learns(mixes):
-    task = tiny_task(mixes)
+@pytest.mark.parametrize("shape", SHAPES.values())
+def test_training_lowers_the_loss_and_every_weight_learns(mixes, shape):
+    task = tiny_task(mixes, shape)
     loss, _ = task.loss(np.random.default_rng(0))
     loss.backward()
     assert all(
