@@ -34,7 +34,7 @@ from rtsep_export.features import (
 )
 from rtsep_export.from_onnx import load_separator
 from rtsep_export.mixes import Notes
-from rtsep_export.pseudo_stems import grid, pseudo_stems
+from rtsep_export.pseudo_stems import Grid, pseudo_stems
 from rtsep_export.separation import Targets, segment_sdr, stems_loss
 from rtsep_export.stems import STEMS, stem_of
 from rtsep_export.tcn import Separator
@@ -44,6 +44,7 @@ from rtsep_export.training import Report, Schedule, train
 SLACK_S = 0.08
 LEARNING_RATE = 5e-4
 FRAMES, BATCH = 640, 8
+GRID = Grid(4096, 1024, REFERENCE_RATE)
 
 
 @dataclass(frozen=True)
@@ -223,13 +224,13 @@ def _stems(
     (head,) = network.heads
     with torch.no_grad():
         masks = network(heard[None])[head][0]
-    bins, times = grid(mix.shape[-1], REFERENCE_RATE)
+    bins, times = GRID.bins_hz, GRID.times_s(mix.shape[-1])
     # The mask of network frame k is for audio about (k + 1) hops in, less its lookahead.
     ahead = HEADS[head].lookahead / REFERENCE_RATE
     frame = np.round((times + ahead) * REFERENCE_RATE / SEPARATOR_HOP - 0.75).astype(int)
     band = np.searchsorted(band_edges, bins, side="right") - 1
     rows = masks[frame.clip(0, len(masks) - 1)][:, :, band.clip(0, masks.shape[-1] - 1)]
-    return pseudo_stems(mix, notes, rows.permute(1, 2, 0), REFERENCE_RATE, slack_s=slack_s)
+    return pseudo_stems(mix, notes, rows.permute(1, 2, 0), GRID, STEMS, slack_s=slack_s)
 
 
 def _record(before: Training, mix_path: Path, budget_s: float) -> Training:

@@ -10,10 +10,11 @@ from rtsep.bundle import load_bundle
 from rtsep.engine import Engine
 from rtsep.errors import BundleError
 from rtsep.presets import PRESETS
+from rtsep_export.adapt import GRID
 from rtsep_export.cli import app
 from rtsep_export.from_onnx import load_separator
 from rtsep_export.mixes import read_notes, read_stems
-from rtsep_export.pseudo_stems import grid, pseudo_stems
+from rtsep_export.pseudo_stems import pseudo_stems
 from rtsep_export.stems import STEMS
 
 
@@ -26,14 +27,17 @@ def sdr(truth, estimate):
     return 10 * np.log10((truth**2).sum() / ((truth - estimate) ** 2).sum())
 
 
+def blind_masks(mix):
+    return torch.zeros(len(STEMS), len(GRID.bins_hz), len(GRID.times_s(mix.shape[-1])))
+
+
 def test_stems_of_a_score_add_up_and_are_nearer_than_the_mixture(long_songs):
     gains = []
     for song in long_songs:
         stems = torch.from_numpy(read_stems(song))
         mix = stems.sum(0)
-        bins, times = grid(mix.shape[-1], 48_000)
-        blind = torch.full((len(STEMS), len(bins), len(times)), 1 / len(STEMS))
-        found = pseudo_stems(mix, read_notes(song), blind, 48_000)
+        blind = blind_masks(mix) + 1 / len(STEMS)
+        found = pseudo_stems(mix, read_notes(song), blind, GRID, STEMS)
         assert found.shape == stems.shape
         np.testing.assert_allclose(found.sum(0), mix, atol=1e-4)
         for truth, own in zip(stems[:4].numpy(), found[:4].numpy(), strict=True):
@@ -44,10 +48,9 @@ def test_stems_of_a_score_add_up_and_are_nearer_than_the_mixture(long_songs):
 
 def test_a_stem_without_notes_is_left_to_the_network():
     mix = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (2, 48_000)).astype(np.float32))
-    bins, times = grid(48_000, 48_000)
-    masks = torch.zeros(len(STEMS), len(bins), len(times))
+    masks = blind_masks(mix)
     masks[0] = 1.0
-    found = pseudo_stems(mix, [], masks, 48_000)
+    found = pseudo_stems(mix, [], masks, GRID, STEMS)
     np.testing.assert_allclose(found[0], mix, atol=1e-3)
 
 

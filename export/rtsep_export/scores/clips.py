@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from rtsep_export.scores.losses import piano_roll
-from rtsep_export.scores.networks import FRAME_S, spectra
-from rtsep_export.scores.songs import CLIP_S, StoredSong
+from rtsep_export.scores.networks import FRAME_S, N_BINS, spectra
+from rtsep_export.scores.songs import CLIP_S, SAMPLE_RATE, StoredSong
+
+# Spread of the level and of the equaliser's cosines over the logarithm of the frequency.
+EQUALISER_DB = (4.0, 3.0, 3.0, 2.0)
+LOWEST_HZ = 40.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,19 @@ class Batch:
     mixture: Tensor
     score: Tensor
     sources: Tensor | None
+
+
+def coloured(batch: Batch, rng: np.random.Generator) -> Batch:
+    """The batch with another level and another smooth equaliser for each clip.
+
+    Mixture and sources are filtered alike, so the masks and scores stay what they are.
+    """
+    depth_db = rng.normal(0.0, EQUALISER_DB, (len(batch.mixture), len(EQUALISER_DB)))
+    octaves = np.log2(np.linspace(0.0, SAMPLE_RATE / 2, N_BINS).clip(LOWEST_HZ) / LOWEST_HZ)
+    waves = np.cos(np.pi * np.arange(len(EQUALISER_DB))[:, None] * octaves / octaves[-1])
+    gain = torch.from_numpy(10 ** (depth_db @ waves / 20)).float().to(batch.mixture.device)
+    sources = None if batch.sources is None else batch.sources * gain[:, None, :, None]
+    return Batch(batch.mixture * gain[:, :, None], batch.score, sources)
 
 
 class Clips:

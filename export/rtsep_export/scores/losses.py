@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -180,10 +181,10 @@ def adversarial_score_loss(logits: Tensor, score: Tensor, weights: Tensor) -> Te
     return score_loss(logits.flatten(0, 1), others.flatten(0, 1), weights) * score.shape[1]
 
 
-def remix(separated: Tensor, score: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def remix(separated: Tensor, score: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Mixtures of separated sources, each instrument's from another sample, and their scores."""
     batch = len(separated)
-    picks = [torch.randperm(batch, generator=generator) for _ in range(separated.shape[1])]
+    picks = [torch.from_numpy(rng.permutation(batch)) for _ in range(separated.shape[1])]
     mixture = sum(separated[pick, i] for i, pick in enumerate(picks))
     labels = torch.stack([score[pick, i] for i, pick in enumerate(picks)], dim=1)
     assert isinstance(mixture, Tensor)

@@ -7,7 +7,7 @@ gradient of each for that network's weights alone, so that what is frozen stays 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from rtsep_export.scores import losses, networks
@@ -102,11 +102,11 @@ class Learner(nn.Module):
             self.networks[name].requires_grad_(name in setting.learns)
 
     def losses(
-        self, batch: Batch, generator: torch.Generator | None = None
+        self, batch: Batch, rng: np.random.Generator | None = None
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """The loss of each network that learns, and the terms for the log.
 
-        Without a generator, for validation, the adversarial terms are left out: a rising
+        Without `rng`, for validation, the adversarial terms are left out: a rising
         one says nothing of how well the networks do.
         """
         by, score, rates = self.setting.weights, batch.score, self.rates
@@ -124,11 +124,11 @@ class Learner(nn.Module):
             critic = self.networks["transcriber"]
             loss = losses.transcription_loss(critic(batch.mixture), score, rates, by)
             terms["transcriber"] = loss
-            if by.adversarial_mix and generator is not None:
-                fake, labels = losses.remix(separated.detach(), score, generator)
+            if by.adversarial_mix and rng is not None:
+                fake, labels = losses.remix(separated.detach(), score, rng)
                 terms["aml"] = losses.adversarial_mix_loss(critic(fake), labels, rates)
                 loss = loss + by.adversarial_mix * terms["aml"]
-            if by.adversarial_score and generator is not None:
+            if by.adversarial_score and rng is not None:
                 heard = self._heard("transcriber", separated.detach())
                 terms["atl"] = losses.adversarial_score_loss(heard, score, rates)
                 loss = loss + by.adversarial_score * terms["atl"]

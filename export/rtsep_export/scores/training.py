@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rtsep.errors import SetupError
 from rtsep_export.checkpoints import UNFIT, save, unfit
-from rtsep_export.scores.clips import Batch, Clips
+from rtsep_export.scores.clips import Batch, Clips, coloured
 from rtsep_export.scores.networks import CHANNELS
 from rtsep_export.scores.settings import SETTINGS, Learner
 from rtsep_export.training import best_device
@@ -191,12 +191,12 @@ class Run:
         if self.schedule.budget_s is not None:
             rate *= min(self._share() / 0.02 + 0.05, 1.0)
             rate *= 0.5 + 0.5 * float(np.cos(np.pi * self._share()))
-        generator = torch.Generator().manual_seed(
-            hash((self.schedule.seed, self.progress.epoch, self.progress.step)) % 2**31
-        )
+        place = (self.schedule.seed, self.progress.epoch, self.progress.step, self.rank)
+        rng = np.random.default_rng(place)
         own = numbers[self.rank :: self.processes] or numbers[:1]
         self.learner.train()
-        totals, figures = self.learner.losses(self._batch(self.train_clips, own), generator)
+        batch = coloured(self._batch(self.train_clips, own), rng)
+        totals, figures = self.learner.losses(batch, rng)
         for network, loss in totals.items():
             weights = list(self.learner.networks[network].parameters())
             # The gradient of this network's loss, for this network's weights and no others.
