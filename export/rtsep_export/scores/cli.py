@@ -80,7 +80,7 @@ def learn(
         raise RtsepError(f"setting {setting}", f"one of {', '.join(SETTINGS)}")
     torch.set_num_threads(threads)
     budget = None if minutes is None else minutes * 60.0
-    train(setting, runs, load_clips(folder), Schedule(budget, batch=batch, seed=seed), CHANNELS)
+    train(setting, runs, folder, Schedule(budget, batch=batch, seed=seed), CHANNELS)
 
 
 @tables.command()
@@ -119,27 +119,32 @@ def transcription(
         raise RtsepError("no folder of songs", "what 'rtsep-export songs' wrote", "or use --quick")
     budget = None if minutes is None else minutes * 60.0
     schedule = Schedule(QUICK_S, batch=4) if quick else Schedule(budget)
-    clips = load_clips(folder)
     for name in SETTINGS:
-        train(name, runs, clips, schedule, channels)
+        train(name, runs, folder, schedule, channels)
     results = {}
+    clips = load_clips(folder, "test")
     with progress_bar() as progress:
         task = progress.add_task("measuring", total=len(SETTINGS))
-        for name, found in measure(runs, clips["test"], channels):
+        for name, found in measure(runs, clips, channels):
             results[name] = found
             progress.update(task, advance=1, description=name)
     if json is not None:
-        write_results(json, results, len(clips["test"]))
-    for line in rows(results, len(clips["test"])):
+        write_results(json, results, len(clips))
+    for line in rows(results, len(clips)):
         Console().print(line, markup=False, soft_wrap=True)
 
 
-def load_clips(folder: Path) -> "dict[str, Clips]":
-    """The clips of every split in a folder of songs."""
+def load_clips(folder: Path, split: str, *, factorised: bool = False) -> "Clips":
+    """The clips of a split in a folder of songs, those to learn from factorised if need be."""
     from rtsep_export.scores.clips import Clips
+    from rtsep_export.scores.factorised import factorise_songs, with_factorised
     from rtsep_export.scores.songs import load_songs
 
-    return {split: Clips(load_songs(folder / split)) for split in SPLITS}
+    songs = load_songs(folder / split)
+    if factorised:
+        _show(f"factorising {split}", factorise_songs(folder / split, songs, workers=2))
+        songs = with_factorised(folder / split, songs)
+    return Clips(songs)
 
 
 def quick_songs(root: Path, folder: Path) -> None:
@@ -154,14 +159,18 @@ def quick_songs(root: Path, folder: Path) -> None:
 def train(
     name: str,
     runs: Path,
-    clips: "dict[str, Clips]",
+    folder: Path,
     schedule: "Schedule",
     channels: int,
 ) -> None:
     """Train a setting to its end, with a bar; nothing where that is done."""
+    from rtsep_export.scores.settings import SETTINGS
     from rtsep_export.scores.training import Run
 
-    run = Run(name, runs, clips["train"], clips["valid"], schedule, channels)
+    factorised = SETTINGS[name].factorised
+    learnt_from = load_clips(folder, "train", factorised=factorised)
+    checked_on = load_clips(folder, "valid", factorised=factorised)
+    run = Run(name, runs, learnt_from, checked_on, schedule, channels)
     console = Console()
     with progress_bar() as progress:
         bar = progress.add_task(name, total=None if schedule.budget_s is None else 1.0)

@@ -61,20 +61,21 @@ class Clips:
         return len(self.places)
 
     def batch(self, numbers: Sequence[int], *, sources: bool = False) -> Batch:
-        """The clips with these numbers, with their sources where asked for."""
-        stems, scores = [], []
+        """The clips with these numbers, with sources to learn from where asked for."""
+        mixtures, scores, targets = [], [], []
         for number in numbers:
             song, clip = self.places[number]
             sound, notes = self.songs[song].clip(clip)
-            stems.append(sound)
+            mixtures.append(sound.sum(0))
             scores.append(notes)
-        audio = torch.from_numpy(np.stack(stems))
-        mixture = spectra(audio.sum(1)).abs()
+            if sources:
+                targets.append(self.songs[song].clip_targets(clip))
+        mixture = spectra(torch.from_numpy(np.stack(mixtures))).abs()
         frames = mixture.shape[-1]
         return Batch(
             mixture,
             torch.stack([piano_roll(notes, frames) for notes in scores]),
-            spectra(audio).abs() if sources else None,
+            spectra(torch.from_numpy(np.stack(targets))).abs() if sources else None,
         )
 
     def batches(self, size: int, *, seed: Sequence[int] | None = None) -> Iterator[list[int]]:

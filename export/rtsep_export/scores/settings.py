@@ -31,6 +31,8 @@ class Setting:
         Where networks come from: the name of the setting that trained them.
     weights : Weights
         Terms that it uses; 0 leaves one out.
+    supervised, factorised : bool
+        Learns from stems: the true ones, or those of `rtsep_export.scores.factorised`.
     """
 
     title: str
@@ -38,6 +40,12 @@ class Setting:
     starts_from: Mapping[str, str]
     weights: Weights = _BOTH
     supervised: bool = False
+    factorised: bool = False
+
+    @property
+    def from_stems(self) -> bool:
+        """Whether it learns from stems at all."""
+        return self.supervised or self.factorised
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -66,6 +74,7 @@ SETTINGS = {
         "isolated, h-mix", ("separator",), _CRITIC, replace(_BOTH, clip_mix=0.0)
     ),
     "isolated-both": Setting("isolated, c-mix + h-mix", ("separator",), _CRITIC, _BOTH),
+    "factorised": Setting("ours: factorised stems", ("separator",), {}, factorised=True),
     "joint": Setting("fine-tune", _TRAINED, _JOINT, _BOTH),
     "joint-aml": Setting("fine-tune, AML", _TRAINED, _JOINT, replace(_BOTH, adversarial_mix=0.2)),
     "joint-atl": Setting(
@@ -136,7 +145,7 @@ class Learner(nn.Module):
         return totals, {name: float(value.detach()) for name, value in terms.items()}
 
     def _separator_terms(self, batch: Batch, separated: Tensor) -> dict[str, Tensor]:
-        if self.setting.supervised:
+        if self.setting.from_stems:
             assert batch.sources is not None
             return {"separator": losses.supervised_loss(separated, batch.sources)}
         by, score, rates = self.setting.weights, batch.score, self.rates

@@ -60,11 +60,14 @@ class StoredSong:
         In the order of `INSTRUMENTS`, memory-mapped.
     notes : list of (int, int, float, float)
         Instrument, MIDI note, onset and offset in seconds.
+    targets : like stems, or None
+        What a network is to learn from instead of the stems.
     """
 
     name: str
     stems: npt.NDArray[np.int16]
     notes: list[Note]
+    targets: npt.NDArray[np.int16] | None = None
 
     @property
     def clips(self) -> int:
@@ -73,10 +76,11 @@ class StoredSong:
 
     def clip(self, number: int) -> tuple[Stems, list[Note]]:
         """Stems in [-1, 1], shape (3, frames), and notes of one clip, in its own time."""
-        length = round(CLIP_S * SAMPLE_RATE)
-        start = number * length
-        stems = self.stems[:, start : start + length].astype(np.float32) / np.float32(32768)
-        return stems, self.clip_notes(number)
+        return _cut(self.stems, number), self.clip_notes(number)
+
+    def clip_targets(self, number: int) -> Stems:
+        """What a network is to learn from in one clip: `targets`, else the true stems."""
+        return _cut(self.stems if self.targets is None else self.targets, number)
 
     def clip_notes(self, number: int) -> list[Note]:
         """The notes of one clip alone."""
@@ -86,6 +90,12 @@ class StoredSong:
             for i, pitch, on, off in self.notes
             if on < end and off > begin
         ]
+
+
+def _cut(stems: npt.NDArray[np.int16], clip: int) -> Stems:
+    length = round(CLIP_S * SAMPLE_RATE)
+    part = stems[:, clip * length : (clip + 1) * length]
+    return part.astype(np.float32) / np.float32(32768)
 
 
 def load_songs(folder: Path) -> list[StoredSong]:

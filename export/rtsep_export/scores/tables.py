@@ -16,7 +16,7 @@ from rtsep_export.scores.songs import INSTRUMENTS
 from rtsep_export.scores.training import load_network
 
 # What the paper prints: bass, guitar, piano.
-THEIR_SI_SDR = {
+THEIR_SI_SDR: dict[str, tuple[float, ...] | None] = {
     "supervised": (11.1, 5.7, 7.7),
     "isolated-clip": (7.5, 1.2, 4.2),
     "isolated-harmonic": (7.8, 0.4, 4.1),
@@ -24,6 +24,7 @@ THEIR_SI_SDR = {
     "joint": (9.0, 2.7, 5.3),
     "joint-aml": (9.1, 2.8, 5.4),
     "joint-atl": (9.0, 2.5, 5.7),
+    "factorised": None,
     "mixture": (1.2, -5.8, -2.3),
     "baseline": (7.3, 0.5, 3.5),
 }
@@ -97,10 +98,10 @@ def tables(results: Mapping[str, Results], clips: int) -> list[str]:
             continue
         ours = results[name]["si_sdr"]
         title = SETTINGS[name].title if name in SETTINGS else "input mixture"
-        cells = [
-            f"{a:.1f} / {b:.1f}"
-            for a, b in zip([*ours, np.mean(ours)], [*theirs, np.mean(theirs)], strict=True)
-        ]
+        cells = [f"{value:.1f}" for value in (*ours, np.mean(ours))]
+        if theirs is not None:
+            pairs = zip(cells, (*theirs, np.mean(theirs)), strict=True)
+            cells = [f"{a} / {b:.1f}" for a, b in pairs]
         minutes = results[name].get("training_s")
         cells.append("" if minutes is None else f"{minutes / 60:.0f}")
         lines.append(f"| {title} | " + " | ".join(cells) + " |")

@@ -212,7 +212,7 @@ class Run:
         return figures | {"rate": rate}
 
     def _batch(self, clips: Clips, numbers: list[int]) -> Batch:
-        batch = clips.batch(numbers, sources=self.learner.setting.supervised)
+        batch = clips.batch(numbers, sources=self.learner.setting.from_stems)
         sources = None if batch.sources is None else batch.sources.to(self.device)
         return Batch(batch.mixture.to(self.device), batch.score.to(self.device), sources)
 
