@@ -1,12 +1,12 @@
 """Files of weights: written whole or not at all, refused where they do not fit."""
 
-import os
 import pickle
 from pathlib import Path
 
 import torch
 
 from rtsep.errors import RtsepError
+from rtsep.output_file import replacing
 
 # What torch raises for a file that is no checkpoint, or another network's.
 UNFIT = (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.UnpicklingError)
@@ -14,9 +14,8 @@ UNFIT = (RuntimeError, KeyError, ValueError, TypeError, EOFError, pickle.Unpickl
 
 def save(state: object, path: Path) -> None:
     """Write under a temporary name, then rename."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(state, scratch)
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        torch.save(state, scratch)
 
 
 def unfit(path: Path, error: Exception) -> RtsepError:

@@ -139,6 +139,26 @@ def features(
     return torch.cat(columns, dim=-1)
 
 
+def equaliser_db(
+    depth_db: npt.NDArray[np.float64], place: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """A smooth equaliser: cosines of 0, 1, 2 ... half periods over the spectrum.
+
+    Parameters
+    ----------
+    depth_db : ``[..., cosines]``
+    place : ``[bands]``
+        0 at the lowest frequency and 1 at the highest.
+
+    Returns
+    -------
+    ``[..., bands]``, in dB
+    """
+    waves = np.cos(np.pi * np.arange(depth_db.shape[-1])[:, None] * place)
+    gain_db: npt.NDArray[np.float64] = depth_db @ waves
+    return gain_db
+
+
 def mask_targets(
     stems: Tensor, preset: str, hop: int, first_end: int, speed: float
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,6 +23,7 @@ from rtsep_export.features import (
     SEPARATOR_FRONT_ENDS,
     SEPARATOR_HOP,
     edges,
+    equaliser_db,
     n_features,
 )
 from rtsep_export.score_supervision import RATIO, Critic, activity, mix_losses
@@ -289,13 +290,13 @@ def augment(
         middles = edges(end)
         middles = ((middles[1:] + middles[:-1]) / 2).clip(20.0)
         octaves = np.log2(middles / 20.0) / 10.0  # 0 at 20 Hz, 1 at 20 kHz
-        waves = np.cos(np.pi * np.arange(4)[:, None] * octaves)
-        gain_db = torch.from_numpy((-5.0 + depth_db @ waves).astype(np.float32)).to(device)
+        gain_db = -5.0 + equaliser_db(depth_db, octaves)
+        gain = torch.from_numpy(gain_db.astype(np.float32)).to(device)
         for value in end.values:
             column = features[..., start : start + len(middles)]
             start += len(middles)
             level = value == "level"
-            columns.append((column + gain_db / 20).clamp_min(-2.0) if level else column * sign)
+            columns.append((column + gain / 20).clamp_min(-2.0) if level else column * sign)
     features = torch.cat(columns, dim=-1)
     blank = 0
     if rng.random() < 0.1:

@@ -80,7 +80,8 @@ def learn(
         raise RtsepError(f"setting {setting}", f"one of {', '.join(SETTINGS)}")
     torch.set_num_threads(threads)
     budget = None if minutes is None else minutes * 60.0
-    train(setting, runs, folder, Schedule(budget, batch=batch, seed=seed), CHANNELS)
+    schedule = Schedule(budget, batch=batch, seed=seed)
+    train(setting, runs, folder, load_clips(folder), schedule, CHANNELS)
 
 
 @tables.command()
@@ -119,32 +120,40 @@ def transcription(
         raise RtsepError("no folder of songs", "what 'rtsep-export songs' wrote", "or use --quick")
     budget = None if minutes is None else minutes * 60.0
     schedule = Schedule(QUICK_S, batch=4) if quick else Schedule(budget)
+    clips = load_clips(folder)
     for name in SETTINGS:
-        train(name, runs, folder, schedule, channels)
+        train(name, runs, folder, clips, schedule, channels)
     results = {}
-    clips = load_clips(folder, "test")
     with progress_bar() as progress:
         task = progress.add_task("measuring", total=len(SETTINGS))
-        for name, found in measure(runs, clips, channels):
+        for name, found in measure(runs, clips["test"], channels):
             results[name] = found
             progress.update(task, advance=1, description=name)
     if json is not None:
-        write_results(json, results, len(clips))
-    for line in rows(results, len(clips)):
+        write_results(json, results, len(clips["test"]))
+    for line in rows(results, len(clips["test"])):
         Console().print(line, markup=False, soft_wrap=True)
 
 
-def load_clips(folder: Path, split: str, *, factorised: bool = False) -> "Clips":
-    """The clips of a split in a folder of songs, those to learn from factorised if need be."""
+def load_clips(folder: Path) -> "dict[str, Clips]":
+    """The clips of every split in a folder of songs."""
     from rtsep_export.scores.clips import Clips
-    from rtsep_export.scores.factorised import factorise_songs, with_factorised
     from rtsep_export.scores.songs import load_songs
 
-    songs = load_songs(folder / split)
-    if factorised:
+    return {split: Clips(load_songs(folder / split)) for split in SPLITS}
+
+
+def factorised_clips(folder: Path, clips: "dict[str, Clips]") -> "dict[str, Clips]":
+    """The clips to train on with factorised stems to learn from."""
+    from rtsep_export.scores.clips import Clips
+    from rtsep_export.scores.factorised import factorise_songs, with_factorised
+
+    found = {}
+    for split in ("train", "valid"):
+        songs = clips[split].songs
         _show(f"factorising {split}", factorise_songs(folder / split, songs, workers=2))
-        songs = with_factorised(folder / split, songs)
-    return Clips(songs)
+        found[split] = Clips(with_factorised(folder / split, songs))
+    return found
 
 
 def quick_songs(root: Path, folder: Path) -> None:
@@ -160,6 +169,7 @@ def train(
     name: str,
     runs: Path,
     folder: Path,
+    clips: "dict[str, Clips]",
     schedule: "Schedule",
     channels: int,
 ) -> None:
@@ -167,10 +177,9 @@ def train(
     from rtsep_export.scores.settings import SETTINGS
     from rtsep_export.scores.training import Run
 
-    factorised = SETTINGS[name].factorised
-    learnt_from = load_clips(folder, "train", factorised=factorised)
-    checked_on = load_clips(folder, "valid", factorised=factorised)
-    run = Run(name, runs, learnt_from, checked_on, schedule, channels)
+    if SETTINGS[name].factorised:
+        clips = factorised_clips(folder, clips)
+    run = Run(name, runs, clips["train"], clips["valid"], schedule, channels)
     console = Console()
     with progress_bar() as progress:
         bar = progress.add_task(name, total=None if schedule.budget_s is None else 1.0)

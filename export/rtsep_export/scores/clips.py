@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtsep_export.features import equaliser_db
 from rtsep_export.scores.losses import piano_roll
 from rtsep_export.scores.networks import FRAME_S, N_BINS, spectra
-from rtsep_export.scores.songs import CLIP_S, SAMPLE_RATE, StoredSong
+from rtsep_export.scores.songs import CLIP_S, SAMPLE_RATE, StoredSong, cut
 
 # Spread of the level and of the equaliser's cosines over the logarithm of the frequency.
 EQUALISER_DB = (4.0, 3.0, 3.0, 2.0)
@@ -42,8 +43,8 @@ def coloured(batch: Batch, rng: np.random.Generator) -> Batch:
     """
     depth_db = rng.normal(0.0, EQUALISER_DB, (len(batch.mixture), len(EQUALISER_DB)))
     octaves = np.log2(np.linspace(0.0, SAMPLE_RATE / 2, N_BINS).clip(LOWEST_HZ) / LOWEST_HZ)
-    waves = np.cos(np.pi * np.arange(len(EQUALISER_DB))[:, None] * octaves / octaves[-1])
-    gain = torch.from_numpy(10 ** (depth_db @ waves / 20)).float().to(batch.mixture.device)
+    gain_db = equaliser_db(depth_db, octaves / octaves[-1])
+    gain = torch.from_numpy(10 ** (gain_db / 20)).float().to(batch.mixture.device)
     sources = None if batch.sources is None else batch.sources * gain[:, None, :, None]
     return Batch(batch.mixture * gain[:, :, None], batch.score, sources)
 
@@ -64,12 +65,13 @@ class Clips:
         """The clips with these numbers, with sources to learn from where asked for."""
         mixtures, scores, targets = [], [], []
         for number in numbers:
-            song, clip = self.places[number]
-            sound, notes = self.songs[song].clip(clip)
+            index, clip = self.places[number]
+            song = self.songs[index]
+            sound, notes = song.clip(clip)
             mixtures.append(sound.sum(0))
             scores.append(notes)
             if sources:
-                targets.append(self.songs[song].clip_targets(clip))
+                targets.append(sound if song.targets is None else cut(song.targets, clip))
         mixture = spectra(torch.from_numpy(np.stack(mixtures))).abs()
         frames = mixture.shape[-1]
         return Batch(

@@ -65,6 +65,6 @@ def _path(folder: Path, song: StoredSong) -> Path:
 def _job(job: tuple[StoredSong, Path]) -> str:
     song, path = job
     torch.set_num_threads(1)
-    with replacing(path) as scratch, scratch.open("wb") as file:
-        np.save(file, factorised(song))
+    with replacing(path) as scratch:
+        np.save(scratch, factorised(song))
     return song.name

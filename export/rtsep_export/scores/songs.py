@@ -8,7 +8,6 @@ file of its notes; the mixture is the stems' sum.
 """
 
 import json
-import os
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ import numpy.typing as npt
 import pretty_midi
 
 from rtsep.errors import SetupError
+from rtsep.output_file import replacing
 from rtsep_export.collections import ALL_COLLECTIONS, Song, list_songs, load_midi
 from rtsep_export.dataset import worker_pool
 from rtsep_export.render import (
@@ -76,11 +76,7 @@ class StoredSong:
 
     def clip(self, number: int) -> tuple[Stems, list[Note]]:
         """Stems in [-1, 1], shape (3, frames), and notes of one clip, in its own time."""
-        return _cut(self.stems, number), self.clip_notes(number)
-
-    def clip_targets(self, number: int) -> Stems:
-        """What a network is to learn from in one clip: `targets`, else the true stems."""
-        return _cut(self.stems if self.targets is None else self.targets, number)
+        return cut(self.stems, number), self.clip_notes(number)
 
     def clip_notes(self, number: int) -> list[Note]:
         """The notes of one clip alone."""
@@ -92,7 +88,8 @@ class StoredSong:
         ]
 
 
-def _cut(stems: npt.NDArray[np.int16], clip: int) -> Stems:
+def cut(stems: npt.NDArray[np.int16], clip: int) -> Stems:
+    """One clip of a song's stems, in [-1, 1]."""
     length = round(CLIP_S * SAMPLE_RATE)
     part = stems[:, clip * length : (clip + 1) * length]
     return part.astype(np.float32) / np.float32(32768)
@@ -135,9 +132,8 @@ def store_song(
     samples = np.round(stems * scale * 32768).clip(-32768, 32767).astype(np.int16)
     (folder / f"{name}.json").write_text(json.dumps({"notes": list(notes), **about}))
     # The array last: a song counts from when it is there.
-    scratch = folder / f".{name}.{os.getpid()}.npy"
-    np.save(scratch, samples)
-    scratch.rename(folder / f"{name}.npy")
+    with replacing(folder / f"{name}.npy") as scratch:
+        np.save(scratch, samples)
 
 
 def render_songs(
@@ -210,7 +206,7 @@ def render_one(root: Path, song: Song, folder: Path, fonts: Sequence[str]) -> bo
 def with_rests(name: str, stems: Stems, notes: Sequence[Note]) -> tuple[Stems, list[Note]]:
     """Silence instruments for whole clips, by chance but the same for the same name.
 
-    Notes that reach into a rest end where it begins, or begin where it ends.
+    Notes are cut at the edges of the clips.
     """
     rng = np.random.default_rng([zlib.crc32(name.encode()), 17])
     chances = np.array([PLAYS[instrument] for instrument in INSTRUMENTS])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rtsep.output_file import replacing
 from rtsep_export.scores.clips import Clips
 from rtsep_export.scores.evaluation import separation, transcription
 from rtsep_export.scores.networks import CHANNELS, Network
@@ -128,6 +129,5 @@ def tables(results: Mapping[str, Results], clips: int) -> list[str]:
 
 def write_results(path: Path, results: Mapping[str, Results], clips: int) -> None:
     """Keep the figures as JSON, under a temporary name first."""
-    scratch = path.with_name(f".{path.name}")
-    scratch.write_text(json.dumps({"clips": clips, "settings": results}, indent=1) + "\n")
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps({"clips": clips, "settings": results}, indent=1) + "\n")
