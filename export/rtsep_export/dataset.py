@@ -25,6 +25,8 @@ class Plan:
         two are there to be re-mixed into other songs).
     seconds : float
         Length of every excerpt.
+    timbre : int
+        As of `rtsep_export.render.render_song`: a few fonts then sound like many.
     """
 
     bands: int
@@ -32,10 +34,11 @@ class Plan:
     others: int
     seconds: float
     fonts: tuple[str, ...]
+    timbre: int = 0
 
 
 PLANS = {
-    "train": Plan(450, 70, 60, 36.0, TRAIN_FONTS),
+    "train": Plan(450, 70, 60, 36.0, TRAIN_FONTS, timbre=5),
     "valid": Plan(20, 0, 0, 24.0, TRAIN_FONTS),
     "test": Plan(24, 0, 0, 20.0, TEST_FONTS),
 }
@@ -66,7 +69,7 @@ def render_split(
     """
     check_tools(plan.fonts)
     songs = plan_songs(root, split, plan)
-    jobs = [(root, song, folder / split, plan.seconds, plan.fonts, take) for song in songs]
+    jobs = [(root, song, folder / split, plan, take) for song in songs]
     with worker_pool(workers) as pool:
         for done, name in enumerate(pool.imap_unordered(_job, jobs), 1):
             yield done, len(jobs), name
@@ -81,10 +84,18 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _job(job: tuple[Path, Song, Path, float, tuple[str, ...], int]) -> str:
-    root, song, folder, seconds, fonts, take = job
+def _job(job: tuple[Path, Song, Path, Plan, int]) -> str:
+    root, song, folder, plan, take = job
     with warnings.catch_warnings():
         # pretty_midi warns of tempo events outside the first track; harmless here.
         warnings.simplefilter("ignore")
-        render_song(root, song, folder, seconds=seconds, fonts=fonts, take=take)
+        render_song(
+            root,
+            song,
+            folder,
+            seconds=plan.seconds,
+            fonts=plan.fonts,
+            timbre=plan.timbre,
+            take=take,
+        )
     return song.name

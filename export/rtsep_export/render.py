@@ -1,6 +1,6 @@
 """Render songs to stems: FluidSynth for the notes, pedalboard for the room.
 
-One excerpt a song.  Every choice (font, programs, tempo, transposition, levels,
+One excerpt a song.  Every choice (font, programs, timbre, tempo, transposition, levels,
 panning, equaliser, reverb) comes from a generator seeded by the song's name and the
 take's number, so a data set is the same on every machine that has the same fonts.
 """
@@ -59,6 +59,7 @@ class Recipe:
     tempo: float
     transpose: int
     programs: dict[str, list[int]]
+    timbres: dict[str, int]
     gains_db: dict[str, float]
 
 
@@ -73,9 +74,22 @@ def check_tools(fonts: tuple[str, ...]) -> None:
 
 
 def render_song(
-    root: Path, song: Song, folder: Path, *, seconds: float, fonts: tuple[str, ...], take: int = 0
+    root: Path,
+    song: Song,
+    folder: Path,
+    *,
+    seconds: float,
+    fonts: tuple[str, ...],
+    timbre: int = 0,
+    take: int = 0,
 ) -> bool:
     """Render one excerpt into ``folder/<song>/`` as FLAC stems, their mix and notes.
+
+    Parameters
+    ----------
+    timbre : int
+        Every stem's samples are moved up or down by as many semitones at most, as
+        `synthesise` does.
 
     Returns
     -------
@@ -94,10 +108,11 @@ def render_song(
     parts = _parts(midi, start_s, seconds, tempo, transpose, song, rng)
     if sum(len(i.notes) for i in parts.values() for i in i) < 10:
         return False
-    stems, gains = {}, {}
+    stems, gains, timbres = {}, {}, {}
     for stem in STEMS:
         if parts[stem]:
-            audio = synthesise(parts[stem], FONTS[font][0], seconds)
+            timbres[stem] = int(rng.integers(-timbre, timbre + 1)) if timbre else 0
+            audio = synthesise(parts[stem], FONTS[font][0], seconds, timbre=timbres[stem])
             stems[stem], gains[stem] = _produce(audio, stem, rng)
     if not stems:
         return False
@@ -111,6 +126,7 @@ def render_song(
         tempo,
         transpose,
         {s: [int(i.program) for i in p] for s, p in parts.items() if p},
+        timbres,
         gains,
     )
     _write(target, stems, parts, recipe, seconds)
@@ -179,16 +195,26 @@ def synthesise(
     font: str,
     seconds: float,
     sample_rate: int = SAMPLE_RATE,
+    timbre: int = 0,
 ) -> Audio:
-    """The dry sound of some tracks, shape (2, frames) at `sample_rate` in Hz."""
+    """The dry sound of some tracks, shape (2, frames) at `sample_rate` in Hz.
+
+    Parameters
+    ----------
+    timbre : int
+        Semitones by which a font's samples are moved while the notes keep their pitch, as
+        if the instruments were smaller or larger: the notes are played lower and slower,
+        and what comes out is taken to be at a higher rate.
+    """
     frames = round(seconds * sample_rate)
+    faster = 2 ** (timbre / 12)
     midi = pretty_midi.PrettyMIDI(resolution=960)
-    midi.instruments = parts
+    midi.instruments = [_lower_and_slower(part, timbre, faster) for part in parts]
     with tempfile.TemporaryDirectory() as folder:
         source, raw = Path(folder) / "part.mid", Path(folder) / "part.raw"
         midi.write(str(source))
         command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.4"]
-        command += ["-r", str(sample_rate), "-o", "synth.dynamic-sample-loading=1"]
+        command += ["-r", str(sample_rate / faster), "-o", "synth.dynamic-sample-loading=1"]
         command += ["-o", "synth.polyphony=128", "-T", "raw", "-O", "float"]
         command += ["-F", str(raw), font, str(source)]
         done = subprocess.run(command, capture_output=True, check=False)
@@ -199,6 +225,20 @@ def synthesise(
     length = min(frames, samples.shape[1])
     audio[:, :length] = samples[:, :length]
     return audio
+
+
+def _lower_and_slower(
+    part: pretty_midi.Instrument, semitones: int, factor: float
+) -> pretty_midi.Instrument:
+    moved = pretty_midi.Instrument(part.program, is_drum=part.is_drum, name=part.name)
+    down = 0 if part.is_drum else semitones
+    moved.notes = [
+        pretty_midi.Note(n.velocity, n.pitch - down, n.start * factor, n.end * factor)
+        for n in part.notes
+        if 0 <= n.pitch - down <= 127
+    ]
+    moved.pitch_bends = [pretty_midi.PitchBend(b.pitch, b.time * factor) for b in part.pitch_bends]
+    return moved
 
 
 def _produce(audio: Audio, stem: str, rng: np.random.Generator) -> tuple[Audio, float]:

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pretty_midi
 import pytest
 from pedalboard.io import AudioFile
 
@@ -13,7 +14,7 @@ from rtsep_export.cli import main
 from rtsep_export.collections import OPEN_COLLECTIONS, data_root, list_songs
 from rtsep_export.dataset import PLANS, plan_songs
 from rtsep_export.mixes import make_mix, read_notes, read_stems
-from rtsep_export.render import TEST_FONTS, TRAIN_FONTS, render_song
+from rtsep_export.render import FONTS, TEST_FONTS, TRAIN_FONTS, check_tools, render_song, synthesise
 from rtsep_export.stems import STEMS
 
 FONT = TEST_FONTS[0]
@@ -42,6 +43,21 @@ def test_a_take_is_the_same_every_time(rendered, data_dir, tmp_path):
     folder, song = rendered
     render_song(data_dir, song, tmp_path, seconds=4.0, fonts=(FONT,))
     assert np.array_equal(read_stems(folder / song.name), read_stems(tmp_path / song.name))
+
+
+@pytest.mark.parametrize("timbre", [-5, 5])
+def test_another_timbre_keeps_pitch_and_time(timbre):
+    check_tools((FONT,))
+    part = pretty_midi.Instrument(0)
+    part.notes = [pretty_midi.Note(90, 69, 0.5, 1.5)]
+    font = FONTS[FONT][0]
+    plain, moved = (synthesise([part], font, 2.0, timbre=t).mean(axis=0) for t in (0, timbre))
+    for audio in (plain, moved):
+        spectrum = np.abs(np.fft.rfft(audio[28_800:52_800] * np.hanning(24_000)))
+        assert abs(spectrum.argmax() * 2.0 - 440.0) < 4.0
+        assert np.abs(audio[:24_000]).max() < 1e-3 < np.abs(audio[24_000:25_000]).max()
+    assert len(plain) == len(moved)
+    assert np.abs(moved - plain).max() > 0.1 * np.abs(plain).max()
 
 
 def test_mixes_hold_features_targets_and_notes(rendered, tmp_path):
