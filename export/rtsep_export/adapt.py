@@ -24,6 +24,7 @@ from rtsep.errors import AudioError
 from rtsep.manifest import Training
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.alignment import align, load_score
+from rtsep_export.devices import mixed_precision
 from rtsep_export.features import (
     HEADS,
     SEPARATOR_HOP,
@@ -35,7 +36,7 @@ from rtsep_export.features import (
 from rtsep_export.from_onnx import load_separator
 from rtsep_export.mixes import Notes
 from rtsep_export.pseudo_stems import Grid, pseudo_stems
-from rtsep_export.separation import Targets, segment_sdr, stems_loss
+from rtsep_export.separation import STRIDE, Targets, segment_sdr, stems_loss
 from rtsep_export.stems import STEMS, stem_of
 from rtsep_export.tcn import Separator
 from rtsep_export.to_onnx import export_separator
@@ -103,9 +104,10 @@ class Adaptation:
         last = (len(song.features) - frames) // stride
         starts = [stride * int(rng.integers(last + 1)) for _ in range(BATCH)]
         parts = torch.stack([song.features[s : s + frames] for s in starts])
-        with torch.autocast("cpu", torch.bfloat16):
-            masks = self.network(parts)[song.head]
-        loss, sdr = stems_loss(masks.float(), song.targets(starts, frames), song.head, 0)
+        with mixed_precision(parts.device):
+            masks = self.network(parts, STRIDE)[song.head]
+        targets = song.targets(starts, frames)
+        loss, sdr = stems_loss(masks.float(), targets, song.head, 0, STRIDE)
         return loss, {"sdr": sdr}
 
     def score(self, network: nn.Module) -> dict[str, float]:

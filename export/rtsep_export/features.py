@@ -119,12 +119,15 @@ def features(
     for f in front_ends:
         window = analysis_window(f.n_fft, f.synthesis)
         bands = band_matrix(edges(f), f.n_fft, sample_rate, cover=False)
-        matrix = torch.from_numpy(bands.T.repeat(2, axis=0))
+        reached = 2 * (int(np.flatnonzero(bands.any(axis=0))[-1]) + 1)
+        matrix = torch.from_numpy(bands.T.repeat(2, axis=0)[:reached])
         gain = (2.0 / float(window.sum())) ** 2
         n_frames = audio.shape[-1] // hop
         power = torch.cat(
             [
-                _block(audio, window, hop, (k + 1) * hop, min(BLOCK_FRAMES, n_frames - k)).square()
+                _block(audio, window, hop, (k + 1) * hop, min(BLOCK_FRAMES, n_frames - k))[
+                    ..., :reached
+                ].square()
                 @ matrix
                 for k in range(0, n_frames, BLOCK_FRAMES)
             ],

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rtsep.manifest import FrontEnd, band_count
+from rtsep_export.devices import best_device, mixed_precision
 from rtsep_export.features import (
     HEADS,
     OFFLINE_HOP,
@@ -30,7 +31,6 @@ from rtsep_export.score_supervision import RATIO, Critic, activity, mix_losses
 from rtsep_export.stems import STEMS
 from rtsep_export.store import MixStore
 from rtsep_export.tcn import CYCLE, Separator, Transcriber
-from rtsep_export.training import best_device
 from rtsep_export.transcription import rolls
 
 # Shares of the mix's energy added to signal and error.  A stem that is as good as absent
@@ -56,7 +56,7 @@ class Shape:
 
     heads: tuple[str, ...]
     channels: int
-    cycles: int  # of dilations from 1 to 128
+    cycles: int  # of dilations from 1 to 128, shortest first
 
 
 SHAPES = {
@@ -125,12 +125,16 @@ class SeparationTask:
         parts = [self._segment(self.train, name, rng) for name in names]
         segment = Segment(parts, self.device)
         features, blank = augment(segment.features, rng)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            masks = self.network(features)
+        # Neighbours say nearly the same; the critic alone hears every frame.
+        stride = STRIDE if self.critic is None else 1
+        with mixed_precision(self.device, wanted=self.bfloat16):
+            masks = self.network(features, stride)
         total = torch.zeros((), device=self.device)
         figures = {}
         for head in self.heads:
-            loss, figures[head] = stems_loss(masks[head].float(), segment.targets, head, blank)
+            loss, figures[head] = stems_loss(
+                masks[head].float(), segment.targets, head, blank, stride
+            )
             total = total + HEAD_WEIGHTS[head] * loss
         total = self.stems_weight * total / sum(HEAD_WEIGHTS[head] for head in self.heads)
         if self.critic is not None and segment.score is not None:
@@ -152,10 +156,11 @@ class SeparationTask:
         sums: dict[str, list[Tensor]] = {head: [] for head in self.heads}
         for name in self.valid.names:
             segment = Segment([self._segment(self.valid, name, rng) for _ in range(2)], self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                masks = network(segment.features)
+            with mixed_precision(self.device, wanted=self.bfloat16):
+                masks = network(segment.features, STRIDE)
             for head in self.heads:
-                sums[head].append(segment_sdr(masks[head].float(), segment.targets, head, 0))
+                sdr = segment_sdr(masks[head].float(), segment.targets, head, 0, STRIDE)
+                sums[head].append(sdr)
         figures = {head: float(torch.cat(v)[:, :4].mean()) for head, v in sums.items()}
         first = self.heads[0]
         stems = torch.cat(sums[first]).mean(0)
@@ -202,7 +207,7 @@ def make_separator(
         len(STEMS),
         shape.heads,
         channels=shape.channels,
-        dilations=CYCLE * shape.cycles,
+        dilations=sorted(CYCLE * shape.cycles),
     )
 
 
@@ -211,16 +216,18 @@ def _offline_delay() -> int:
     return 2 * HEADS["offline"].lookahead // SEPARATOR_HOP
 
 
-def stems_loss(masks: Tensor, targets: Targets, head: str, blank: int) -> tuple[Tensor, float]:
+def stems_loss(
+    masks: Tensor, targets: Targets, head: str, blank: int, stride: int = 1
+) -> tuple[Tensor, float]:
     """What a head is to make small, and its mean SDR in dB; arguments as of `segment_sdr`."""
-    sdr = segment_sdr(masks, targets, head, blank)
+    sdr = segment_sdr(masks, targets, head, blank, stride)
     weights = torch.tensor(STEM_WEIGHTS, device=masks.device)
     loss = -(sdr * weights).sum(-1).mean() / weights.sum()
-    entropy = segment_entropy(masks, targets, head, blank)
+    entropy = segment_entropy(masks, targets, head, blank, stride)
     return loss + ENTROPY_WEIGHT * entropy, float(sdr.detach().mean())
 
 
-def segment_sdr(masks: Tensor, targets: Targets, head: str, blank: int) -> Tensor:
+def segment_sdr(masks: Tensor, targets: Targets, head: str, blank: int, stride: int = 1) -> Tensor:
     """SDR in dB of every stem of every segment, ``[batch, n_stems]``.
 
     Parameters
@@ -228,8 +235,10 @@ def segment_sdr(masks: Tensor, targets: Targets, head: str, blank: int) -> Tenso
     masks : ``[batch, frames, n_stems, bands]``
     blank : int
         Network frames at the start that do not count.
+    stride : int
+        Network frames from one of the masks to the next, 1 or `STRIDE`.
     """
-    masks, energy, ratio, floor = _align(masks, targets, head, blank)
+    masks, energy, ratio, floor = _align(masks, targets, head, blank, stride)
     energy = energy[:, :, None]
     whole = torch.cat([ratio, 1 - ratio.sum(2, keepdim=True)], dim=2)
     error = (energy * (masks - whole).square()).sum((1, 3)) + floor.sum(1)
@@ -239,13 +248,15 @@ def segment_sdr(masks: Tensor, targets: Targets, head: str, blank: int) -> Tenso
     return 10 * torch.log10((signal + share) / (error + share))
 
 
-def segment_entropy(masks: Tensor, targets: Targets, head: str, blank: int) -> Tensor:
+def segment_entropy(
+    masks: Tensor, targets: Targets, head: str, blank: int, stride: int = 1
+) -> Tensor:
     """Cross-entropy of the masks against the ideal shares, weighted by loudness.
 
     The ratio loss is moved by the few loudest bands; this one lets every band teach,
     and learning starts sooner.  Energies count with a power of 0.3.
     """
-    masks, energy, ratio, _ = _align(masks, targets, head, blank)
+    masks, energy, ratio, _ = _align(masks, targets, head, blank, stride)
     whole = torch.cat([ratio, 1 - ratio.sum(2, keepdim=True)], dim=2).clamp_min(0)
     whole = whole / whole.sum(2, keepdim=True)
     weight = (energy + 1e-6) ** 0.3
@@ -254,15 +265,19 @@ def segment_entropy(masks: Tensor, targets: Targets, head: str, blank: int) -> T
 
 
 def _align(
-    masks: Tensor, targets: Targets, head: str, blank: int
+    masks: Tensor, targets: Targets, head: str, blank: int, stride: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Masks and the target frames that they are for, from frame `blank` on."""
     energy, ratio, floor = targets[HEADS[head].target]
     if head == "offline":
-        masks = masks[:, _offline_delay() :: STRIDE]
-        blank = -(-blank // STRIDE)
+        masks = masks[:, _offline_delay() // stride :: STRIDE // stride]
+        first, spacing, blank = 0, 1, -(-blank // STRIDE)
     else:
-        masks = masks[:, HEADS[head].lookahead // SEPARATOR_HOP :]
+        ahead = HEADS[head].lookahead // SEPARATOR_HOP
+        skipped = -(-ahead // stride)
+        masks = masks[:, skipped:]
+        first, spacing, blank = skipped * stride - ahead, stride, -(-blank // stride)
+    energy, ratio, floor = (t[:, first::spacing] for t in (energy, ratio, floor))
     span = slice(blank, min(masks.shape[1], energy.shape[1]))
     return masks[:, span], energy[:, span], ratio[:, span], floor[:, span]
 

@@ -6,6 +6,7 @@ normalised frame by frame, and every layer sees its past through *taps*, so that
 frame can be computed from the new features and a few stored activations.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -30,14 +31,17 @@ class Block(nn.Module):
         with torch.no_grad():
             self.out.weight.mul_(0.5)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[batch, frames, channels]`` to the same shape, zeros before the start."""
+    def forward(self, x: Tensor, spacing: int = 1, step: int = 1) -> Tensor:
+        """One in `step` of the entries of ``[batch, frames, channels]``, zeros before the start.
+
+        The entries are `spacing` frames apart, a divisor of the dilation.
+        """
         n = self.norm(x)
-        d = self.dilation
+        d = self.dilation // spacing
         padded = functional.pad(n, (0, 0, TAPS * d, 0))
         frames = x.shape[1]
-        past = torch.cat([padded[:, k * d : k * d + frames] for k in range(TAPS)], dim=-1)
-        return x + self.out(torch.relu(self.past(past) + self.now(n)))
+        past = torch.cat([padded[:, k * d : k * d + frames : step] for k in range(TAPS)], dim=-1)
+        return x[:, ::step] + self.out(torch.relu(self.past(past) + self.now(n[:, ::step])))
 
 
 class Trunk(nn.Module):
@@ -55,11 +59,18 @@ class Trunk(nn.Module):
         """How many frames of the past reach an output."""
         return TAPS * sum(self.dilations)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """``[batch, frames, n_features]`` to ``[batch, frames, channels]``."""
+    def forward(self, features: Tensor, stride: int = 1) -> Tensor:
+        """Frames 0, `stride`, ... of ``[batch, frames, n_features]``, as ``[..., channels]``.
+
+        They are the same for any stride, but cost less: what no later block looks at, and
+        that is most where long dilations come last, is not computed.
+        """
         x = self.input(features)
-        for block in self.blocks:
-            x = block(x)
+        spacing = 1
+        for index, block in enumerate(self.blocks):
+            wanted = math.gcd(stride, *self.dilations[index + 1 :])
+            x = block(x, spacing, wanted // spacing)
+            spacing = wanted
         out: Tensor = self.norm(x)
         return out
 
@@ -114,9 +125,9 @@ class Separator(nn.Module):
         logits = self.heads[head](hidden).unflatten(-1, (self.n_stems, self.n_bands))
         return torch.softmax(logits, dim=-2)
 
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Masks of every head for ``[batch, frames, n_features]``."""
-        hidden = self.trunk(features)
+    def forward(self, features: Tensor, stride: int = 1) -> dict[str, Tensor]:
+        """Masks of every head for frames 0, `stride`, ... of ``[batch, frames, n_features]``."""
+        hidden = self.trunk(features, stride)
         return {head: self.masks(hidden, head) for head in self.heads}
 
 

@@ -17,13 +17,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rtsep_export.checkpoints import UNFIT, unfit
 from rtsep_export.checkpoints import save as save_checkpoint
+from rtsep_export.devices import best_device
 
 Report = Callable[[int, float, dict[str, float]], None]
-
-
-def best_device() -> torch.device:
-    """The first GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Task(Protocol):

@@ -18,11 +18,11 @@ from torch.nn import functional
 
 from rtsep.manifest import Notes
 from rtsep.rates import REFERENCE_RATE
+from rtsep_export.devices import best_device, mixed_precision
 from rtsep_export.features import TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP, n_features
 from rtsep_export.stems import DRUM_CLASS_OF_KEY, DRUM_CLASSES, PITCHED, PITCHES
 from rtsep_export.store import MixStore
 from rtsep_export.tcn import Transcriber
-from rtsep_export.training import best_device
 
 LOOKAHEAD = 3 * TRANSCRIBER_HOP
 ONSET_WIDTH = 1.5  # frames from an onset's middle to where its target reaches zero
@@ -114,7 +114,7 @@ class TranscriptionTask:
         gain = torch.from_numpy(rng.uniform(-0.8, 0.3, (self.batch, 1, 1)).astype(np.float32))
         gain = gain.to(self.device)
         features = (features + gain).clamp_min(-2.0)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with mixed_precision(self.device, wanted=self.bfloat16):
             outputs = self.network(features)
         onset_logit, frame_logit, velocity_logit = (o.float() for o in outputs)
         losses = {
@@ -133,7 +133,7 @@ class TranscriptionTask:
         hits, guesses, truths = np.zeros(N_NOTES), np.zeros(N_NOTES), np.zeros(N_NOTES)
         for name in self.valid.names:
             features, (onset, _, _) = self._batch(self.valid, [name, name], rng)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            with mixed_precision(self.device, wanted=self.bfloat16):
                 logit = network(features)[0].float()
             guess = (torch.sigmoid(logit) > 0.4).cpu().numpy()
             truth = (onset > 0.3).cpu().numpy()

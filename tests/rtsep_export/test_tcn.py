@@ -56,6 +56,17 @@ def test_context_frames_is_how_far_the_past_reaches(transcriber):
     assert difference[reach + 1] == 0
 
 
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_fewer_frames_cost_no_difference(shape):
+    torch.manual_seed(0)
+    network = make_separator(shape)
+    features = random_features(network, 31)
+    with torch.no_grad():
+        every, fourth = network(features), network(features, 4)
+    for head, masks in every.items():
+        assert torch.allclose(fourth[head], masks[:, ::4], atol=1e-6)
+
+
 def test_masks_of_a_frame_sum_to_one(separator):
     with torch.no_grad():
         for masks in separator(random_features(separator, 5)).values():

@@ -14,7 +14,7 @@ from rtsep_export.features import (
     TRANSCRIBER_FRONT_ENDS,
     n_features,
 )
-from rtsep_export.separation import SHAPES, SHARE, SeparationTask, segment_sdr
+from rtsep_export.separation import SHAPES, SHARE, STRIDE, SeparationTask, segment_sdr
 from rtsep_export.store import MixStore
 from rtsep_export.training import Schedule, train
 from rtsep_export.transcription import (
@@ -85,6 +85,23 @@ def test_ideal_masks_beat_any_others():
     ideal = segment_sdr(torch.full((1, 8, 5, 3), 0.2), targets, "live", 0)
     for other in (0.0, 0.15, 0.3, 1.0):
         assert (segment_sdr(torch.full((1, 8, 5, 3), other), targets, "live", 0) < ideal).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_masks_four_frames_apart_meet_the_same_targets(head):
+    """A mask that knows its frame's number is judged by the target of that frame."""
+    ahead, hops = HEADS[head].lookahead // 256, HEADS[head].target == "offline"
+    frames = torch.arange(96.0)
+    wanted = frames[:: STRIDE if hops else 1] / 100
+    energy = torch.ones(1, len(wanted), 3)
+    ratio = wanted[None, :, None, None].expand(1, -1, 4, 3)
+    targets = {HEADS[head].target: (energy, ratio, torch.zeros(1, len(wanted), 5))}
+    mask = (frames - (2 if hops else 1) * ahead)[None, :, None, None].expand(1, -1, 5, 3) / 100
+    mask = torch.cat([mask[:, :, :4], 1 - mask[:, :, :4].sum(2, keepdim=True)], 2)
+    best = segment_sdr(mask[:, ::STRIDE], targets, head, 16, STRIDE)
+    late = segment_sdr(mask[:, 1::STRIDE], targets, head, 16, STRIDE)
+    assert (best > late).all()
+    assert torch.allclose(best, segment_sdr(mask, targets, head, 16), atol=0.5)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values())

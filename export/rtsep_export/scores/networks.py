@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rtsep_export.devices import mixed_precision
 from rtsep_export.scores.songs import INSTRUMENTS, SAMPLE_RATE
 
 N_FFT, HOP = 2048, 500
@@ -96,7 +97,7 @@ class Network(nn.Module):
         levels = torch.log(magnitudes.transpose(1, 2) + 3e-4)
         # A fixed scale first: a layer norm alone would hide how loud a source is.
         levels = (levels + 7.0) / 2.0
-        with torch.autocast(magnitudes.device.type, torch.bfloat16):
+        with mixed_precision(magnitudes.device):
             logits = self.output(self.blocks(self.input(levels)))
         return logits.float().unflatten(-1, (N_INSTRUMENTS, self.width)).movedim(1, -1)
 

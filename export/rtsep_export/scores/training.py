@@ -19,10 +19,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rtsep.errors import SetupError
 from rtsep_export.checkpoints import UNFIT, save, unfit
+from rtsep_export.devices import best_device
 from rtsep_export.scores.clips import Batch, Clips, coloured
 from rtsep_export.scores.networks import CHANNELS
 from rtsep_export.scores.settings import SETTINGS, Learner
-from rtsep_export.training import best_device
 
 Report = Callable[[str, float, dict[str, float]], None]
 
