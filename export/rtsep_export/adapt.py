@@ -34,8 +34,8 @@ from rtsep_export.features import (
     target_frames,
 )
 from rtsep_export.from_onnx import load_separator
-from rtsep_export.mixes import Notes
 from rtsep_export.pseudo_stems import Grid, pseudo_stems
+from rtsep_export.rendered import Notes
 from rtsep_export.separation import STRIDE, Targets, segment_sdr, stems_loss
 from rtsep_export.stems import STEMS, stem_of
 from rtsep_export.tcn import Separator

@@ -1,6 +1,6 @@
 """The command line of training.
 
-``rtsep-export render | mixes | train | bundle``, in this order, make the bundles that ship;
+``rtsep-export render | train | bundle``, in this order, make the bundles that ship;
 ``tune`` and ``figures`` finish them.  ``songs | learn | tables`` are the paper's part.
 """
 
@@ -15,13 +15,13 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from rtsep.errors import OutputError, RtsepError, SetupError
+from rtsep.errors import OutputError, RtsepError
 from rtsep_export.console import progress_bar
 from rtsep_export.scores import cli as scores
 
 app = typer.Typer(
     name="rtsep-export",
-    help="Data, networks, bundles: render, mixes, train, bundle, tune, and figures once measured; "
+    help="Data, networks, bundles: render, train, bundle, tune, and figures once measured; "
     "songs, learn and tables for the papers.",
     no_args_is_help=True,
     add_completion=False,
@@ -95,39 +95,22 @@ def render(
 
 
 @app.command()
-def mixes(
-    rendered: Annotated[Path, typer.Argument(help="What 'render' wrote.", show_default=False)],
-    output: Out,
-    split: SplitOption = Split.train,
-    takes: Annotated[int, typer.Option(min=1, help="Mixes a song: its own, then remixes.")] = 3,
-    workers: Workers = 2,
-) -> None:
-    """Compute features and targets of training mixes, remixed across songs."""
-    from rtsep_export.mixes import make_mixes
-
-    folder = rendered / split
-    if not folder.is_dir():
-        raise SetupError(f"no {folder}", "rendered songs", "run rtsep-export render first")
-    with progress_bar() as progress:
-        task = progress.add_task("mixing", total=None)
-        for done, total, name in make_mixes(folder, output / split, takes, workers=workers):
-            progress.update(task, completed=done, total=total, description=name[:40])
-    Console().print(f"mixed: {output / split}")
-
-
-@app.command()
 def train(
     network: Annotated[NetworkName, typer.Argument(show_default=False)],
-    mixed: Annotated[Path, typer.Argument(help="What 'mixes' wrote.", show_default=False)],
+    rendered: Annotated[Path, typer.Argument(help="What 'render' wrote.", show_default=False)],
     output: Out,
     minutes: Annotated[float, typer.Option(min=0.05, help="Training time.")] = 90.0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that make mixes.")] = 1,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     supervision: Annotated[
         Supervision, typer.Option(help="What a separator learns from.")
     ] = Supervision.stems,
 ) -> None:
-    """Train a network for a while; an interrupted run continues where it stopped."""
+    """Train a network for a while; an interrupted run continues where it stopped.
+
+    Mixes are made of the rendered songs while it learns.
+    """
     import torch
 
     from rtsep.bundle import load_bundle
@@ -151,16 +134,16 @@ def train(
                 )
             critic = load_transcriber(load_bundle("notes"))
         task = SeparationTask(
-            mixed / "train",
-            mixed / "valid",
+            rendered,
             SHAPES[network],
             stems_weight=stems_weight,
             critic=critic,
+            workers=workers,
         )
     else:
         from rtsep_export.transcription import TranscriptionTask
 
-        task = TranscriptionTask(mixed / "train", mixed / "valid")
+        task = TranscriptionTask(rendered, workers=workers)
     console = Console()
     with progress_bar() as progress:
         bar = progress.add_task(network, total=1.0)

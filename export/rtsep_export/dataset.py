@@ -77,10 +77,11 @@ def render_split(
 
 def worker_pool(workers: int) -> Pool:
     """A pool of processes that leave Ctrl-C to their parent."""
-    return multiprocessing.get_context("spawn").Pool(workers, _ignore_interrupt)
+    return multiprocessing.get_context("spawn").Pool(workers, ignore_interrupt)
 
 
-def _ignore_interrupt() -> None:
+def ignore_interrupt(_: object = None) -> None:
+    """Leave Ctrl-C to the parent; first thing in every process of a pool."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -112,24 +112,28 @@ def edges(f: FrontEnd) -> npt.NDArray[np.float64]:
 
 
 def features(
-    audio: Tensor, front_ends: Sequence[FrontEnd], hop: int, sample_rate: float = REFERENCE_RATE
+    audio: Tensor,
+    front_ends: Sequence[FrontEnd],
+    hop: int,
+    sample_rate: float = REFERENCE_RATE,
+    skip: int = 0,
 ) -> Tensor:
-    """All feature vectors of a stereo signal, ``[frames, n_features]``."""
+    """All feature vectors of a stereo signal but the first `skip`, ``[frames, n_features]``."""
     columns = []
     for f in front_ends:
         window = analysis_window(f.n_fft, f.synthesis)
         bands = band_matrix(edges(f), f.n_fft, sample_rate, cover=False)
-        reached = 2 * (int(np.flatnonzero(bands.any(axis=0))[-1]) + 1)
-        matrix = torch.from_numpy(bands.T.repeat(2, axis=0)[:reached])
+        reached = int(np.flatnonzero(bands.any(axis=0))[-1]) + 1
+        matrix = torch.from_numpy(bands[:, :reached].T.copy())
         gain = (2.0 / float(window.sum())) ** 2
         n_frames = audio.shape[-1] // hop
         power = torch.cat(
             [
-                _block(audio, window, hop, (k + 1) * hop, min(BLOCK_FRAMES, n_frames - k))[
-                    ..., :reached
-                ].square()
-                @ matrix
-                for k in range(0, n_frames, BLOCK_FRAMES)
+                _product(block[..., :reached], block[..., :reached]) @ matrix
+                for k in range(skip, n_frames, BLOCK_FRAMES)
+                for block in [
+                    _block(audio, window, hop, (k + 1) * hop, min(BLOCK_FRAMES, n_frames - k))
+                ]
             ],
             dim=1,
         )
@@ -162,6 +166,34 @@ def equaliser_db(
     return gain_db
 
 
+def recoloured(
+    features: Tensor, rng: np.random.Generator, front_ends: Sequence[FrontEnd]
+) -> Tensor:
+    """Features of the same music with another level and a smooth equaliser, channels swapped.
+
+    Parameters
+    ----------
+    features : ``[batch, frames, n_features]``
+    """
+    depth_db = rng.normal(0.0, (6.0, 3.0, 3.0, 2.0), (len(features), 1, 4))
+    sign = torch.from_numpy(rng.choice([-1.0, 1.0], (len(features), 1, 1)).astype(np.float32))
+    columns, start = [], 0
+    for end in front_ends:
+        middles = edges(end)
+        middles = ((middles[1:] + middles[:-1]) / 2).clip(20.0)
+        octaves = np.log2(middles / 20.0) / 10.0  # 0 at 20 Hz, 1 at 20 kHz
+        gain_db = -5.0 + equaliser_db(depth_db, octaves)
+        gain = torch.from_numpy(gain_db.astype(np.float32)).to(features.device)
+        for value in end.values:
+            column = features[..., start : start + len(middles)]
+            start += len(middles)
+            if value == "level":
+                columns.append((column + gain / 20).clamp_min(-2.0))
+            else:
+                columns.append(column * sign.to(features.device))
+    return torch.cat(columns, dim=-1)
+
+
 def mask_targets(
     stems: Tensor, preset: str, hop: int, first_end: int, speed: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,8 +217,7 @@ def mask_targets(
     window = analysis_window(p.n_fft, p.synthesis)
     rate = REFERENCE_RATE * speed
     bands = band_matrix(edges(SEPARATOR_FRONT_ENDS[0]), p.n_fft, rate, cover=True)
-    # Real and imaginary parts side by side: products of spectra become plain ones.
-    matrix = torch.from_numpy(bands.T.repeat(2, axis=0))
+    matrix = torch.from_numpy(bands.T.copy())
     n_frames = (stems.shape[-1] - first_end) // hop + 1
     results = []
     # A few frames at a time stay in the cache.
@@ -194,9 +225,9 @@ def mask_targets(
         count = min(BLOCK_FRAMES, n_frames - start)
         parts = _block(stems, window, hop, first_end + start * hop, count)
         mix = parts.sum(0)
-        energy = mix.square().sum(0) @ matrix
-        cross = ((mix * parts).sum(1) @ matrix).transpose(0, 1)
-        total = parts.square().sum((1, 3)).T
+        energy = _product(mix, mix).sum(0) @ matrix
+        cross = (_product(mix, parts).sum(1) @ matrix).transpose(0, 1)
+        total = _product(parts, parts).sum((1, 3)).T
         ratio = (cross / (energy[:, None] + 1e-9)).clamp(-MASK_RATIO_LIMIT, MASK_RATIO_LIMIT)
         floor = total - (2 * ratio * cross - energy[:, None] * ratio**2).sum(-1)
         results.append((energy, ratio[:, :-1], floor.clamp_min(0)))
@@ -205,9 +236,14 @@ def mask_targets(
 
 
 def _block(audio: Tensor, window: Array, hop: int, first_end: int, count: int) -> Tensor:
-    """Spectra of `count` frames as pairs of floats, ``[..., count, 2 * bins]``."""
+    """Spectra of `count` frames, ``[..., count, bins]``."""
     n_fft = len(window)
     start, stop = first_end - n_fft, first_end + (count - 1) * hop
     part = torch.nn.functional.pad(audio[..., max(start, 0) : stop], (max(-start, 0), 0))
     frames = part.unfold(-1, n_fft, hop)
-    return torch.view_as_real(torch.fft.rfft(frames * torch.from_numpy(window))).flatten(-2)
+    return torch.fft.rfft(frames * torch.from_numpy(window))
+
+
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """``Re(one* other)``."""
+    return one.real * other.real + one.imag * other.imag

@@ -1,155 +1,154 @@
-"""Turn rendered songs into stored training mixes: features, targets and notes.
+"""Mixes to learn from, made while a network learns: no two are alike.
 
-A mix is a folder of float16 arrays.  Besides a song's own mix, remixes take each
-stem from a random song at a random level, at a random speed, left and right swapped.
+A mix takes its stems from one moment of one song, as they belong together, or from
+several songs; each at another level, through another equaliser, left and right swapped.
+Processes beside the training make them; each segment is drawn `USES` times on average,
+out of a pool in which it lies among others.
 """
 
-import json
-import os
-import shutil
-import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import pretty_midi
+import pedalboard
 import torch
-from pedalboard.io import AudioFile
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from rtsep.rates import REFERENCE_RATE
-from rtsep_export.dataset import worker_pool
-from rtsep_export.features import (
-    SEPARATOR_FRONT_ENDS,
-    SEPARATOR_HOP,
-    TRANSCRIBER_FRONT_ENDS,
-    TRANSCRIBER_HOP,
-    features,
-    mask_targets,
-    target_frames,
-)
+from rtsep_export.dataset import ignore_interrupt
+from rtsep_export.rendered import Audio, Notes, RenderedSongs
 from rtsep_export.stems import STEMS
 
-Notes = list[tuple[str, int, float, float, int]]
+# How often the stems are of one song and moment; else, how often each is of another.
+TOGETHER, STRANGER = 0.4, 0.6
+LEFT_OUT, MONO = 0.1, 0.1
+LEVEL_DB, EQUALISER_DB = 3.0, 3.0
+USES, POOL_BATCHES = 4, 16
+
+Arrays = dict[str, Tensor]
+# Stems, [n_stems, 2, samples], their notes and a generator to what a network learns from.
+Prepare = Callable[[Audio, Notes, np.random.Generator | None], Arrays]
 
 
-def read_stems(folder: Path) -> npt.NDArray[np.float32]:
-    """The stems of a rendered song, ``[n_stems, 2, samples]``."""
-    parts = []
-    for stem in STEMS:
-        with AudioFile(str(folder / f"{stem}.flac")) as file:
-            parts.append(file.read(file.frames))
-    return np.stack(parts)
+def own_mix(songs: RenderedSongs, index: int, start: int, samples: int) -> tuple[Audio, Notes]:
+    """Stems ``[n_stems, 2, samples]`` and notes of a part of a song, as rendered.
 
-
-def read_notes(folder: Path) -> Notes:
-    """Stem, pitch, onset and offset in seconds, and velocity of every note."""
-    midi = pretty_midi.PrettyMIDI(str(folder / "notes.mid"))
-    return [
-        (part.name, note.pitch, note.start, note.end, note.velocity)
-        for part in midi.instruments
-        for note in part.notes
-    ]
-
-
-def make_mixes(
-    rendered: Path, folder: Path, takes: int, *, workers: int = 1
-) -> Iterator[tuple[int, int, str]]:
-    """Make `takes` mixes of every rendered song; mixes already there are kept.
-
-    Yields
-    ------
-    done, total, name
-        After every mix.
+    Times of notes are in seconds from sample `start`.
     """
-    songs = sorted(p for p in rendered.iterdir() if not p.name.startswith("."))
-    jobs = [(songs, index, take, folder) for take in range(takes) for index in range(len(songs))]
-    with worker_pool(workers) as pool:
-        for done, name in enumerate(pool.imap_unordered(_job, jobs), 1):
-            yield done, len(jobs), name
+    stems = np.stack([songs.part(index, stem, start, samples) for stem in STEMS])
+    return stems, _moved(songs.notes(index), start)
 
 
-def _job(job: tuple[list[Path], int, int, Path]) -> str:
-    songs, index, take, folder = job
-    torch.set_num_threads(1)
-    make_mix(songs, index, take, folder)
-    return songs[index].name
+def random_mix(songs: RenderedSongs, samples: int, rng: np.random.Generator) -> tuple[Audio, Notes]:
+    """Stems ``[n_stems, 2, samples]`` of a mix that never was, and their notes."""
 
+    def place() -> tuple[int, int]:
+        index = int(rng.integers(len(songs)))
+        return index, int(rng.integers(max(songs.length(index) - samples, 0) + 1))
 
-def make_mix(songs: list[Path], index: int, take: int, folder: Path) -> bool:
-    """Store take number `take` of song ``songs[index]`` as a training mix.
-
-    Take 0 is the song as rendered; later takes are remixes.  Returns False where the
-    mix is there already.
-    """
-    target = folder / f"{songs[index].name}-{take}"
-    if target.exists():
-        return False
-    rng = np.random.default_rng([zlib.crc32(songs[index].name.encode()), take])
-    stems = read_stems(songs[index])
-    notes = read_notes(songs[index])
-    speed = 1.0
-    if take:
-        stems, notes = _remix(songs, stems, notes, rng)
-        speed = float(rng.choice([1.0, 0.91875, rng.uniform(0.9, 1.1)]))
-    elif not np.abs(stems).max(axis=(1, 2)).all():
-        # A solo song teaches more with others around it.
-        stems, notes = _remix(songs, stems, notes, rng)
-    audio = torch.from_numpy(stems)
-    arrays = {}
-    mix = audio.sum(0)
-    arrays["features"] = features(
-        mix, SEPARATOR_FRONT_ENDS, SEPARATOR_HOP, REFERENCE_RATE * speed
-    ).numpy()
-    energy, ratio, floor = mask_targets(audio, "live", *target_frames("live"), speed)
-    arrays |= {"energy": _log(energy), "ratio": ratio.numpy(), "floor": floor.numpy()}
-    energy, ratio, floor = mask_targets(audio, "offline", *target_frames("offline"), speed)
-    arrays |= {"energy4": _log(energy), "ratio4": ratio.numpy(), "floor4": floor.numpy()}
-    if speed == 1.0:
-        arrays["notefeatures"] = features(mix, TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP).numpy()
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    for name, array in arrays.items():
-        kind = np.float32 if name.startswith("floor") else np.float16
-        np.save(scratch / f"{name}.npy", array.astype(kind))
-    (scratch / "notes.json").write_text(json.dumps(notes))
-    scratch.rename(target)
-    return True
-
-
-def _log(energy: torch.Tensor) -> npt.NDArray[np.float32]:
-    result: npt.NDArray[np.float32] = torch.log10(energy + 1e-7).numpy()
-    return result
-
-
-def _remix(
-    songs: list[Path],
-    stems: npt.NDArray[np.float32],
-    notes: Notes,
-    rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.float32], Notes]:
-    """Replace and re-level stems; swap channels."""
-    stems, frames = stems.copy(), stems.shape[-1]
-    for i, stem in enumerate(STEMS):
-        silent = not np.abs(stems[i]).max() > 0
-        if silent or rng.random() < 0.5:
-            for _ in range(6):
-                donor = songs[rng.integers(len(songs))]
-                with AudioFile(str(donor / f"{stem}.flac")) as file:
-                    audio = file.read(file.frames)[:, :frames]
-                if np.abs(audio).max() > 0:
-                    break
-            stems[i] = 0
-            if rng.random() < 0.9:
-                stems[i, :, : audio.shape[1]] = audio
-                notes = [n for n in notes if n[0] != stem]
-                notes += [n for n in read_notes(donor) if n[0] == stem]
-            else:
-                notes = [n for n in notes if n[0] != stem]
-        stems[i] *= 10 ** (rng.normal(0, 3.0) / 20)
-        if rng.random() < 0.5:
-            stems[i] = stems[i, ::-1]
-    if rng.random() < 0.1:
+    home, together = place(), rng.random() < TOGETHER
+    stems, notes = np.zeros((len(STEMS), 2, samples), np.float32), Notes()
+    for row, stem in enumerate(STEMS):
+        index, start = home if together or rng.random() > STRANGER else place()
+        if not together and rng.random() < LEFT_OUT:
+            continue
+        stems[row] = _varied(songs.part(index, stem, start, samples), rng)
+        notes += [note for note in _moved(songs.notes(index), start) if note[0] == stem]
+    if rng.random() < MONO:
         stems[:] = stems.mean(axis=1, keepdims=True)
     return stems, notes
+
+
+def _moved(notes: Notes, start: int) -> Notes:
+    offset_s = start / REFERENCE_RATE
+    return [(s, p, on - offset_s, off - offset_s, v) for s, p, on, off, v in notes]
+
+
+def _varied(audio: Audio, rng: np.random.Generator) -> Audio:
+    low_hz, middle_hz, high_hz = np.exp(
+        rng.uniform(np.log((80, 300, 3000)), np.log((300, 4000, 9000)))
+    ).tolist()
+    low_db, middle_db, high_db = rng.normal(0.0, EQUALISER_DB, 3).tolist()
+    board = pedalboard.Pedalboard(
+        [
+            pedalboard.LowShelfFilter(low_hz, low_db),
+            pedalboard.PeakFilter(middle_hz, middle_db, float(rng.uniform(0.5, 1.5))),
+            pedalboard.HighShelfFilter(high_hz, high_db),
+            pedalboard.Gain(float(rng.normal(0.0, LEVEL_DB))),
+        ]
+    )
+    varied = np.asarray(board(audio, REFERENCE_RATE), np.float32)
+    return varied[::-1] if rng.random() < 0.5 else varied
+
+
+def own_segments(folder: Path, prepare: Prepare, samples: int) -> list[Arrays]:
+    """Of each song of a folder, two segments of its own mix, always the same ones."""
+    songs, rng = RenderedSongs(folder), np.random.default_rng(5)
+    batches = []
+    for index in range(len(songs)):
+        starts = rng.integers(max(songs.length(index) - samples, 0) + 1, size=2)
+        parts = [prepare(*own_mix(songs, index, int(s), samples), None) for s in starts]
+        batches.append({name: torch.stack([p[name] for p in parts]) for name in parts[0]})
+    return batches
+
+
+class _Stream(IterableDataset[Arrays]):
+    """Prepared random mixes without end."""
+
+    def __init__(self, songs: RenderedSongs, prepare: Prepare, samples: int, seed: int) -> None:
+        self._songs, self._prepare, self._samples, self._seed = songs, prepare, samples, seed
+
+    def __iter__(self) -> Iterator[Arrays]:
+        worker = get_worker_info()
+        rng = np.random.default_rng([self._seed, worker.id if worker else 0])
+        while True:
+            yield self._prepare(*random_mix(self._songs, self._samples, rng), rng)
+
+
+class Mixes:
+    """Batches of segments for a training.
+
+    Parameters
+    ----------
+    folder : Path
+        Of rendered songs.
+    prepare : Prepare
+        Run in other processes where there are `workers`.
+    samples : int
+        Of a segment.
+    """
+
+    def __init__(
+        self, folder: Path, prepare: Prepare, samples: int, batch: int, workers: int
+    ) -> None:
+        self.songs = RenderedSongs(folder)
+        self._prepare, self._samples, self._batch = prepare, samples, batch
+        self._workers = workers
+        self._fresh: Iterator[Arrays] | None = None
+        self._pool: deque[Arrays] = deque(maxlen=POOL_BATCHES * batch)
+
+    def draw(self, rng: np.random.Generator) -> Arrays:
+        """A batch, every array with one more axis in front."""
+        if self._fresh is None:
+            # A run that goes on begins with another seed, and so with other mixes.
+            stream = _Stream(self.songs, self._prepare, self._samples, int(rng.integers(2**31)))
+            loader = DataLoader(
+                stream,
+                batch_size=max(self._batch // USES, 1),
+                num_workers=self._workers,
+                worker_init_fn=ignore_interrupt,
+                prefetch_factor=8 if self._workers else None,
+            )
+            self._fresh = iter(loader)
+        while True:
+            new = next(self._fresh)
+            self._pool.extend(
+                {name: array[i] for name, array in new.items()}
+                for i in range(len(next(iter(new.values()))))
+            )
+            if len(self._pool) >= self._batch:
+                break
+        chosen = rng.choice(len(self._pool), self._batch, replace=False)
+        return {name: torch.stack([self._pool[i][name] for i in chosen]) for name in self._pool[0]}

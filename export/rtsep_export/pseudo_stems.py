@@ -16,7 +16,7 @@ import pretty_midi
 import torch
 from torch import Tensor
 
-from rtsep_export.mixes import Notes
+from rtsep_export.rendered import Notes
 
 ITERATIONS = 40
 BEFORE_S, RELEASE_S, STROKE_S = 0.04, 0.2, 0.5

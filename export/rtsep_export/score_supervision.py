@@ -24,9 +24,9 @@ from rtsep_export.features import (
     TRANSCRIBER_HOP,
     edges,
 )
+from rtsep_export.note_rolls import COLUMN, N_NOTES, POSITIVE_WEIGHTS
 from rtsep_export.stems import PITCHED, STEMS
 from rtsep_export.tcn import Transcriber
-from rtsep_export.transcription import COLUMN, N_NOTES, POSITIVE_WEIGHTS
 
 HARMONICS = 40
 # After a key is let go, and after a stroke, sound goes on.

@@ -33,9 +33,9 @@ from rtsep_export.features import (
     TRANSCRIBER_FRONT_ENDS,
     TRANSCRIBER_HOP,
 )
+from rtsep_export.note_rolls import LOOKAHEAD, NOTES
 from rtsep_export.stems import STEMS
 from rtsep_export.tcn import TAPS, Separator, Transcriber, Trunk
-from rtsep_export.transcription import LOOKAHEAD, NOTES
 
 OPSET = 20
 CHUNK_FRAMES = 1536

@@ -20,7 +20,7 @@ from rtsep.manifest import Levels, Notes
 from rtsep.networks import open_network
 from rtsep.note_events import collect_notes
 from rtsep.note_tracker import NoteTracker
-from rtsep_export.mixes import read_notes
+from rtsep_export.rendered import read_notes
 from rtsep_export.stems import DRUM_CLASS_OF_KEY
 from rtsep_export.to_onnx import restate
 

@@ -13,8 +13,8 @@ from rtsep.presets import PRESETS
 from rtsep_export.adapt import GRID
 from rtsep_export.cli import app
 from rtsep_export.from_onnx import load_separator
-from rtsep_export.mixes import read_notes, read_stems
 from rtsep_export.pseudo_stems import pseudo_stems
+from rtsep_export.rendered import read_notes, read_stems
 from rtsep_export.stems import STEMS
 
 

@@ -1,4 +1,4 @@
-"""Every network that ships: torch, and its bundle through the engine's runner, on real music."""
+"""Every network that ships, on real music: torch, its export, its bundle in the engine."""
 
 import numpy as np
 import onnx
@@ -11,7 +11,7 @@ from rtsep.features import FeatureExtractor
 from rtsep.networks import open_network
 from rtsep_export import features as training_features
 from rtsep_export.from_onnx import load_separator, load_transcriber
-from rtsep_export.to_onnx import OPSET
+from rtsep_export.to_onnx import OPSET, export_separator, export_transcriber
 
 
 @pytest.fixture(scope="module")
@@ -24,36 +24,70 @@ def music(data_dir):
     return np.tile(stereo, 2).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["live", "relaxed", "offline", "notes"])
-def test_torch_and_the_bundle_agree(name, music):
-    bundle = load_bundle(name)
+@pytest.fixture(scope="module", params=["live", "relaxed", "offline", "notes"])
+def shipped(request, music):
+    """A bundle that ships, the network of its weights, and what that says of the music."""
+    bundle = load_bundle(request.param)
     manifest = bundle.manifest
-    hop = manifest.hop
-    heard = training_features.features(torch.from_numpy(music), manifest.front_ends, hop)[None]
+    heard = training_features.features(torch.from_numpy(music), manifest.front_ends, manifest.hop)[
+        None
+    ]
     with torch.no_grad():
         if manifest.task == "separate":
             network = load_separator(bundle).eval()
             (head,) = network.heads
-            whole = {"masks": network(heard)[head][0].numpy()}
-        else:
-            logits = load_transcriber(bundle).eval()(heard)
-            names = ("onset", "frame", "velocity")
-            whole = dict(zip(names, (torch.sigmoid(x)[0].numpy() for x in logits), strict=True))
+            return bundle, network, {"masks": network(heard)[head][0].numpy()}
+        network = load_transcriber(bundle).eval()
+        names = ("onset", "frame", "velocity")
+        logits = zip(names, network(heard), strict=True)
+        return bundle, network, {name: torch.sigmoid(x)[0].numpy() for name, x in logits}
+
+
+def streamed(bundle, music):
+    """What the engine's runner says, hop by hop, of the music."""
+    manifest = bundle.manifest
+    hop = manifest.hop
     extractor = FeatureExtractor(manifest.front_ends, sample_rate=48_000, channels=2, hop=hop)
-    streamed = open_network(bundle, device="cpu")
+    runner = open_network(bundle, device="cpu")
     frame = np.zeros(extractor.n_features, np.float32)
-    found = {key: [] for key in whole}
+    found = {key: [] for key in runner.outputs}
     for start in range(0, music.shape[1] - hop + 1, hop):
         extractor.process(np.ascontiguousarray(music[:, start : start + hop]), frame)
-        ready = streamed.push(frame)
+        ready = runner.push(frame)
         for key, rows in found.items():
-            rows.extend(streamed.outputs[key][:ready].copy())
-    assert set(streamed.outputs) == set(whole)
+            rows.extend(runner.outputs[key][:ready].copy())
+    return {key: np.array(rows) for key, rows in found.items()}
+
+
+def test_torch_and_its_export_agree(shipped, music, tmp_path):
+    bundle, network, whole = shipped
+    manifest, path = bundle.manifest, tmp_path / "exact.onnx"
+    if manifest.task == "separate":
+        (head,) = network.heads
+        ends = manifest.front_ends
+        export_separator(
+            network, head, path, manifest.training, manifest.version, front_ends=ends, int8=False
+        )
+    else:
+        export_transcriber(network, path, manifest.training, manifest.version, int8=False)
+    found = streamed(load_bundle(str(path)), music)
+    assert set(found) == set(whole)
     # What a chunk knows of the time before the start is silence, not nothing.
-    first = manifest.state.left if name == "offline" else 0
+    first = manifest.state.left if manifest.name == "offline" else 0
     for key, rows in found.items():
         np.testing.assert_allclose(rows[first:], whole[key][first : len(rows)], atol=1e-4)
     # The offline network waits for whole chunks of eight seconds.
-    assert len(rows) > 1000 if name == "offline" else len(rows) == len(heard[0])
+    frames = len(next(iter(whole.values())))
+    assert len(rows) > 1000 if manifest.name == "offline" else len(rows) == frames
+
+
+def test_what_ships_says_what_its_weights_say(shipped, music):
+    """Activations of 8 bits, scaled by the frame, move a mask or a probability a little."""
+    bundle, _, whole = shipped
+    first = bundle.manifest.state.left if bundle.manifest.name == "offline" else 0
+    for key, rows in streamed(bundle, music).items():
+        error = np.abs(rows[first:] - whole[key][first : len(rows)])
+        assert error.mean() < 0.01
+        assert error.max() < 0.5
     (opset,) = [entry.version for entry in onnx.load_from_string(bundle.data).opset_import]
     assert opset == OPSET

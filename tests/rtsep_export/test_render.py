@@ -1,6 +1,5 @@
 """Rendering: real songs through FluidSynth, and refusals."""
 
-import json
 import sys
 from dataclasses import replace
 
@@ -13,8 +12,8 @@ from rtsep.errors import SetupError
 from rtsep_export.cli import main
 from rtsep_export.collections import OPEN_COLLECTIONS, data_root, list_songs
 from rtsep_export.dataset import PLANS, plan_songs
-from rtsep_export.mixes import make_mix, read_notes, read_stems
 from rtsep_export.render import FONTS, TEST_FONTS, TRAIN_FONTS, check_tools, render_song, synthesise
+from rtsep_export.rendered import read_notes, read_stems
 from rtsep_export.stems import STEMS
 
 FONT = TEST_FONTS[0]
@@ -60,17 +59,6 @@ def test_another_timbre_keeps_pitch_and_time(timbre):
     assert np.abs(moved - plain).max() > 0.1 * np.abs(plain).max()
 
 
-def test_mixes_hold_features_targets_and_notes(rendered, tmp_path):
-    folder, song = rendered
-    assert make_mix([folder / song.name], 0, 1, tmp_path)
-    mix = tmp_path / f"{song.name}-1"
-    ratio, features = np.load(mix / "ratio.npy"), np.load(mix / "features.npy")
-    assert features.shape == (750, 436)
-    assert ratio.shape[1:] == (4, 106)
-    assert np.isfinite(features.astype(np.float32)).all()
-    assert json.loads((mix / "notes.json").read_text())
-
-
 def test_splits_share_no_song_and_no_font(data_dir):
     names = {s: {x.name for x in plan_songs(data_dir, s, p)} for s, p in PLANS.items()}
     assert not names["train"] & names["test"]
@@ -85,7 +73,7 @@ def test_a_wrong_data_folder_is_refused(tmp_path):
 
 
 def test_command_line_refuses_in_one_line(tmp_path, monkeypatch, capsys):
-    words = ["rtsep-export", "mixes", str(tmp_path), "-o", str(tmp_path)]
+    words = ["rtsep-export", "train", "separator", str(tmp_path), "-o", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as stop:
         main()

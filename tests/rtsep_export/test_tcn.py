@@ -59,7 +59,7 @@ def test_context_frames_is_how_far_the_past_reaches(transcriber):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_fewer_frames_cost_no_difference(shape):
     torch.manual_seed(0)
-    network = make_separator(shape)
+    network = make_separator(shape).eval()
     features = random_features(network, 31)
     with torch.no_grad():
         every, fourth = network(features), network(features, 4)

@@ -1,64 +1,22 @@
 """Losses are what they claim, fall, and a killed run goes on."""
 
 import itertools
-import json
 
 import numpy as np
 import pytest
 import torch
 
 from rtsep.errors import RtsepError
-from rtsep_export.features import (
-    HEADS,
-    SEPARATOR_FRONT_ENDS,
-    TRANSCRIBER_FRONT_ENDS,
-    n_features,
-)
+from rtsep_export.features import HEADS, TRANSCRIBER_HOP
+from rtsep_export.note_rolls import COLUMN, LOOKAHEAD, N_NOTES, rolls
 from rtsep_export.separation import SHAPES, SHARE, STRIDE, SeparationTask, segment_sdr
-from rtsep_export.store import MixStore
 from rtsep_export.training import Schedule, train
-from rtsep_export.transcription import (
-    COLUMN,
-    LOOKAHEAD,
-    N_NOTES,
-    TRANSCRIBER_HOP,
-    TranscriptionTask,
-    rolls,
-)
-
-NOTE_FEATURES = n_features(TRANSCRIBER_FRONT_ENDS)
-SEPARATOR_FEATURES = n_features(SEPARATOR_FRONT_ENDS)
+from rtsep_export.transcription import TranscriptionTask
 
 
-@pytest.fixture
-def mixes(tmp_path):
-    """Two tiny stored mixes of random numbers with a pattern to learn."""
-    rng = np.random.default_rng(0)
-    for name in ("train/a-0", "valid/b-0"):
-        folder = tmp_path / name
-        folder.mkdir(parents=True)
-        features = rng.normal(0, 0.5, (200, SEPARATOR_FEATURES))
-        arrays = {
-            "features": features,
-            "energy": features[:, :106],
-            "ratio": np.repeat((features[:, None, :106] > 0) * 0.25, 4, axis=1),
-            "floor": np.full((200, 5), 0.1),
-            "energy4": features[::4, :106],
-            "ratio4": np.full((50, 4, 106), 0.2),
-            "floor4": np.full((50, 5), 0.1),
-            "notefeatures": rng.normal(0, 0.5, (100, NOTE_FEATURES)),
-        }
-        for kind, array in arrays.items():
-            np.save(folder / f"{kind}.npy", array.astype(np.float16))
-        notes = [("bass", 40, 0.1 * k, 0.1 * k + 0.08, 90) for k in range(10)]
-        (folder / "notes.json").write_text(json.dumps(notes))
-    return tmp_path
-
-
-def tiny_task(mixes, shape=SHAPES["separator"]):
+def tiny_task(songs, shape=SHAPES["separator"]):
     torch.manual_seed(0)
-    folders = mixes / "train", mixes / "valid"
-    return SeparationTask(*folders, shape, frames=160, batch=2, bfloat16=False)
+    return SeparationTask(songs, shape, frames=160, batch=2, bfloat16=False)
 
 
 def test_sdr_from_statistics_is_the_sdr():
@@ -105,8 +63,10 @@ def test_masks_four_frames_apart_meet_the_same_targets(head):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values())
-def test_training_lowers_the_loss_and_every_weight_learns(mixes, shape):
-    task = tiny_task(mixes, shape)
+def test_training_lowers_the_loss_and_every_weight_learns(tiny_songs, shape):
+    task = tiny_task(tiny_songs, shape)
+    batch = task.mixes.draw(np.random.default_rng(0))
+    task.mixes.draw = lambda _: batch
     loss, _ = task.loss(np.random.default_rng(0))
     loss.backward()
     assert all(
@@ -122,9 +82,9 @@ def test_training_lowers_the_loss_and_every_weight_learns(mixes, shape):
     assert float(loss.detach()) < first - 0.3
 
 
-def test_transcriber_learns_and_scores(mixes):
+def test_transcriber_learns_and_scores(tiny_songs):
     torch.manual_seed(0)
-    task = TranscriptionTask(mixes / "train", mixes / "valid", frames=64, batch=2, bfloat16=False)
+    task = TranscriptionTask(tiny_songs, frames=64, batch=2, bfloat16=False)
     before, _ = task.loss(np.random.default_rng(0))
     optimiser = torch.optim.Adam(task.network.parameters(), 1e-3)
     for _ in range(10):
@@ -136,14 +96,14 @@ def test_transcriber_learns_and_scores(mixes):
     assert set(task.score(task.network)) == {"bass", "guitar", "piano", "drums", "score"}
 
 
-def test_a_stopped_run_goes_on_where_it_was(mixes, tmp_path):
+def test_a_stopped_run_goes_on_where_it_was(tiny_songs, tmp_path):
     steps = []
 
     def go_on(budget_s):
         steps.clear()
         ticks = itertools.count()  # a step takes one second
         train(
-            tiny_task(mixes),
+            tiny_task(tiny_songs),
             Schedule(budget_s, validate_every_s=100),
             tmp_path / "run",
             lambda step, share, figures: steps.append(step),
@@ -159,19 +119,14 @@ def test_a_stopped_run_goes_on_where_it_was(mixes, tmp_path):
     assert steps == [4, 5, 5]
 
 
-def test_a_state_of_another_network_is_refused_and_kept(mixes, tmp_path):
+def test_a_state_of_another_network_is_refused_and_kept(tiny_songs, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     torch.save({"network": {"x": torch.zeros(1)}}, run / "state.pt")
     before = (run / "state.pt").read_bytes()
     with pytest.raises(RtsepError, match="is not of this network"):
-        train(tiny_task(mixes), Schedule(1.0), run, lambda *_: None)
+        train(tiny_task(tiny_songs), Schedule(1.0), run, lambda *_: None)
     assert (run / "state.pt").read_bytes() == before
-
-
-def test_no_mixes_is_one_clear_line(tmp_path):
-    with pytest.raises(RtsepError, match="run rtsep-export mixes first"):
-        MixStore(tmp_path, "features")
 
 
 def test_rolls_put_an_onset_where_the_frame_describes_it():

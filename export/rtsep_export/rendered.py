@@ -1,0 +1,75 @@
+"""Songs that `rtsep_export.render` wrote, read back in parts."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pretty_midi
+from pedalboard.io import AudioFile
+
+from rtsep.errors import SetupError
+from rtsep_export.stems import STEMS
+
+Notes = list[tuple[str, int, float, float, int]]
+Audio = npt.NDArray[np.float32]
+
+
+def read_stems(folder: Path) -> Audio:
+    """The stems of a rendered song, ``[n_stems, 2, samples]``."""
+    parts = []
+    for stem in STEMS:
+        with AudioFile(str(folder / f"{stem}.flac")) as file:
+            parts.append(file.read(file.frames))
+    return np.stack(parts)
+
+
+def read_notes(folder: Path) -> Notes:
+    """Stem, pitch, onset and offset in seconds, and velocity of every note."""
+    midi = pretty_midi.PrettyMIDI(str(folder / "notes.mid"))
+    return [
+        (part.name, note.pitch, note.start, note.end, note.velocity)
+        for part in midi.instruments
+        for note in part.notes
+    ]
+
+
+class RenderedSongs:
+    """The songs of a folder.
+
+    Raises
+    ------
+    SetupError
+        The folder holds none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folders = sorted(p.parent for p in folder.glob("[!.]*/mix.flac"))
+        if not self.folders:
+            raise SetupError(
+                f"no songs in {folder}", "rendered songs", "run rtsep-export render first"
+            )
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+    @cache  # noqa: B019  (they live as long as the training)
+    def length(self, index: int) -> int:
+        """Samples of song number `index`."""
+        with AudioFile(str(self.folders[index] / "mix.flac")) as file:
+            return int(file.frames)
+
+    @cache  # noqa: B019
+    def notes(self, index: int) -> Notes:
+        """The notes of song number `index`, as of `read_notes`."""
+        return read_notes(self.folders[index])
+
+    def part(self, index: int, stem: str, start: int, samples: int) -> Audio:
+        """A part of a stem, ``[2, samples]``; silence before its start and past its end."""
+        audio = np.zeros((2, samples), np.float32)
+        with AudioFile(str(self.folders[index] / f"{stem}.flac")) as file:
+            first = max(start, 0)
+            file.seek(min(first, file.frames))
+            found = file.read(start + samples - first)
+        audio[:, first - start : first - start + found.shape[1]] = found
+        return audio

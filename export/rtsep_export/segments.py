@@ -1,0 +1,122 @@
+"""What the networks learn from, worked out of the stems and notes of a stretch of music."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtsep.rates import REFERENCE_RATE
+from rtsep_export.features import (
+    HEADS,
+    SEPARATOR_FRONT_ENDS,
+    SEPARATOR_HOP,
+    TRANSCRIBER_FRONT_ENDS,
+    TRANSCRIBER_HOP,
+    features,
+    mask_targets,
+    target_frames,
+)
+from rtsep_export.note_rolls import rolls
+from rtsep_export.rendered import Audio, Notes
+from rtsep_export.score_supervision import activity
+
+# As much as the longest window hears, in samples; a stretch begins with it.
+HISTORY = 8192
+HISTORY_S = HISTORY / REFERENCE_RATE
+# Speeds of playing; one is that of 44.1 kHz taken for 48 kHz, as live music may be.
+SPEEDS = (1.0, 1.0, 0.91875, 0.95, 1.05)
+# The arrays of a target: energy, ratio and floor of `rtsep_export.features`.
+STATISTICS = {
+    "live": ("energy", "ratio", "floor"),
+    "offline": ("energy4", "ratio4", "floor4"),
+}
+
+
+@dataclass(frozen=True)
+class SeparatorSegment:
+    """Features and targets of a separator.
+
+    Attributes
+    ----------
+    heads : tuple of str
+    frames : int
+        Of the network, after the history.
+    scored : bool
+        With what the losses from scores need, at every frame; else only what belongs to
+        every second frame is worked out, and the speed may vary.
+    """
+
+    heads: tuple[str, ...]
+    frames: int
+    scored: bool = False
+
+    @property
+    def samples(self) -> int:
+        """Length of the stretch that is needed."""
+        return HISTORY + (self.frames + 1) * SEPARATOR_HOP
+
+    def __call__(
+        self, stems: Audio, notes: Notes, rng: np.random.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """``features`` and the arrays of `STATISTICS`; scored, also those of the scores.
+
+        Parameters
+        ----------
+        stems : ``[n_stems, 2, samples]``
+        notes : Notes
+            In seconds from the first sample.
+        rng : Generator, optional
+            Draws a speed.
+        """
+        speed = 1.0 if rng is None or self.scored else float(rng.choice(SPEEDS))
+        audio = torch.from_numpy(stems)
+        mix = audio.sum(0)[:, : HISTORY + self.frames * SEPARATOR_HOP]
+        rate, skip = REFERENCE_RATE * speed, HISTORY // SEPARATOR_HOP
+        part = {"features": features(mix, SEPARATOR_FRONT_ENDS, SEPARATOR_HOP, rate, skip)}
+        targets = {HEADS[head].target: target_frames(head) for head in self.heads}
+        for target, (hop, first_end) in targets.items():
+            every = 2 if target == "live" and not self.scored else 1
+            found = mask_targets(audio, target, every * hop, HISTORY + first_end, speed)
+            count = self.frames * SEPARATOR_HOP // hop
+            if target == "offline":
+                count -= 2 * HEADS["offline"].lookahead // hop
+            for name, array in zip(STATISTICS[target], found, strict=True):
+                part[name] = array.repeat_interleave(every, 0)[:count]
+        if self.scored:
+            part |= self._score(mix, notes)
+        return part
+
+    def _score(self, mix: Tensor, notes: Notes) -> dict[str, Tensor]:
+        count = self.frames * SEPARATOR_HOP // TRANSCRIBER_HOP
+        own = [(s, p, on - HISTORY_S, off - HISTORY_S, v) for s, p, on, off, v in notes]
+        onset, frame, _ = rolls(own, count)
+        active = activity(own, SEPARATOR_HOP, self.frames)
+        skip = HISTORY // TRANSCRIBER_HOP
+        return {
+            "notefeatures": features(mix, TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP, skip=skip),
+            "onset": torch.from_numpy(onset),
+            "frame": torch.from_numpy(frame),
+            "active": torch.from_numpy(active),
+        }
+
+
+@dataclass(frozen=True)
+class TranscriberSegment:
+    """Features and piano rolls of a transcriber, over some of its frames."""
+
+    frames: int
+
+    @property
+    def samples(self) -> int:
+        """Length of the stretch that is needed."""
+        return HISTORY + self.frames * TRANSCRIBER_HOP
+
+    def __call__(self, stems: Audio, notes: Notes, _: object = None) -> dict[str, Tensor]:
+        """``features``, ``onset``, ``frame`` and ``velocity``; arguments as above."""
+        skip = HISTORY // TRANSCRIBER_HOP
+        mix = torch.from_numpy(stems).sum(0)
+        own = [(s, p, on - HISTORY_S, off - HISTORY_S, v) for s, p, on, off, v in notes]
+        onset, frame, velocity = (torch.from_numpy(x) for x in rolls(own, self.frames))
+        heard = features(mix, TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP, skip=skip)
+        return {"features": heard, "onset": onset, "frame": frame, "velocity": velocity}
