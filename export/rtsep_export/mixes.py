@@ -7,7 +7,7 @@ out of a pool in which it lies among others.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,16 +44,21 @@ def own_mix(songs: RenderedSongs, index: int, start: int, samples: int) -> tuple
 def random_mix(songs: RenderedSongs, samples: int, rng: np.random.Generator) -> tuple[Audio, Notes]:
     """Stems ``[n_stems, 2, samples]`` of a mix that never was, and their notes."""
 
-    def place() -> tuple[int, int]:
-        index = int(rng.integers(len(songs)))
+    def place(among: Sequence[int]) -> tuple[int, int]:
+        index = int(rng.choice(among))
         return index, int(rng.integers(max(songs.length(index) - samples, 0) + 1))
 
-    home, together = place(), rng.random() < TOGETHER
+    home = place(range(len(songs)))
+    own = [stem for stem in STEMS if home[0] in songs.having[stem]]
+    # One instrument alone teaches little.
+    together = len(own) > 1 and rng.random() < TOGETHER
     stems, notes = np.zeros((len(STEMS), 2, samples), np.float32), Notes()
     for row, stem in enumerate(STEMS):
-        index, start = home if together or rng.random() > STRANGER else place()
-        if not together and rng.random() < LEFT_OUT:
+        strange = stem not in own or (not together and rng.random() < STRANGER)
+        absent = strange if together else rng.random() < LEFT_OUT or not songs.having[stem]
+        if absent:
             continue
+        index, start = place(songs.having[stem]) if strange else home
         stems[row] = _varied(songs.part(index, stem, start, samples), rng)
         notes += [note for note in _moved(songs.notes(index), start) if note[0] == stem]
     if rng.random() < MONO:

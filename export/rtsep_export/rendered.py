@@ -1,5 +1,6 @@
 """Songs that `rtsep_export.render` wrote, read back in parts."""
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def read_notes(folder: Path) -> Notes:
 class RenderedSongs:
     """The songs of a folder.
 
+    Attributes
+    ----------
+    having : dict of str to list of int
+        Numbers of the songs in which a stem plays.
+
     Raises
     ------
     SetupError
@@ -49,6 +55,12 @@ class RenderedSongs:
             raise SetupError(
                 f"no songs in {folder}", "rendered songs", "run rtsep-export render first"
             )
+        played = [
+            json.loads((folder / "recipe.json").read_text())["programs"] for folder in self.folders
+        ]
+        self.having = {
+            stem: [index for index, parts in enumerate(played) if stem in parts] for stem in STEMS
+        }
 
     def __len__(self) -> int:
         return len(self.folders)

@@ -1,5 +1,6 @@
 """These tests need the [train] extra; some also FluidSynth, a font and RTSEP_DATA."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def tiny_songs(tmp_path):
                 0.1 * sounding * np.sin(2 * np.pi * pretty_midi.note_number_to_hz(pitch) * time)
             )
         midi.write(str(folder / "notes.mid"))
+        (folder / "recipe.json").write_text(json.dumps({"programs": {stem: [0] for stem in stems}}))
         stems["mix"] = sum(stems.values())
         for stem, audio in stems.items():
             with AudioFile(str(folder / f"{stem}.flac"), "w", 48_000, 2) as file:
