@@ -10,6 +10,7 @@ import pretty_midi
 from pedalboard.io import AudioFile
 
 from rtsep.errors import SetupError
+from rtsep.rates import REFERENCE_RATE
 from rtsep_export.stems import STEMS
 
 Notes = list[tuple[str, int, float, float, int]]
@@ -46,7 +47,7 @@ class RenderedSongs:
     Raises
     ------
     SetupError
-        The folder holds none.
+        The folder holds none, or one lacks a file or is not at the reference rate.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,9 +56,7 @@ class RenderedSongs:
             raise SetupError(
                 f"no songs in {folder}", "rendered songs", "run rtsep-export render first"
             )
-        played = [
-            json.loads((folder / "recipe.json").read_text())["programs"] for folder in self.folders
-        ]
+        played = [_played(folder) for folder in self.folders]
         self.having = {
             stem: [index for index, parts in enumerate(played) if stem in parts] for stem in STEMS
         }
@@ -85,3 +84,26 @@ class RenderedSongs:
             found = file.read(start + samples - first)
         audio[:, first - start : first - start + found.shape[1]] = found
         return audio
+
+
+def _played(folder: Path) -> list[str]:
+    """The stems that play in a song whose files are all there."""
+    for name in ("mix", *STEMS):
+        path = folder / f"{name}.flac"
+        if not path.is_file():
+            raise SetupError(f"no {path}", "a mix and every stem", "render this song again")
+        with AudioFile(str(path)) as file:
+            if (file.samplerate, file.num_channels) != (REFERENCE_RATE, 2):
+                raise SetupError(
+                    f"{path} at {file.samplerate:.0f} Hz with {file.num_channels} channels",
+                    f"{REFERENCE_RATE} Hz, stereo",
+                    "render this song again",
+                )
+    try:
+        return [*json.loads((folder / "recipe.json").read_text())["programs"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SetupError(
+            f"{folder / 'recipe.json'}: {type(error).__name__}",
+            "what was drawn for the song",
+            "render this song again",
+        ) from None

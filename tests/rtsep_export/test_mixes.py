@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pedalboard.io import AudioFile
 
 from rtsep.errors import SetupError
 from rtsep_export.features import (
@@ -115,3 +116,25 @@ def test_batches_come_from_here_or_from_a_process_beside(tiny_songs, workers):
 def test_no_songs_is_one_clear_line(tmp_path):
     with pytest.raises(SetupError, match="run rtsep-export render first"):
         RenderedSongs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda song: (song / "bass.flac").unlink(), r"no .*bass\.flac"),
+        (lambda song: (song / "recipe.json").write_text("{"), r"recipe\.json: JSONDecodeError"),
+        (lambda song: (song / "recipe.json").unlink(), r"recipe\.json: FileNotFoundError"),
+        (lambda song: write_mono(song / "bass.flac"), "at 44100 Hz with 1 channels"),
+    ],
+)
+def test_a_damaged_song_is_named_in_one_line(tiny_songs, damage, said):
+    damage(tiny_songs / "train" / "c")
+    with pytest.raises(SetupError, match=said) as caught:
+        RenderedSongs(tiny_songs / "train")
+    assert "\n" not in str(caught.value)
+    assert "render this song again" in str(caught.value)
+
+
+def write_mono(path):
+    with AudioFile(str(path), "w", 44_100, 1) as file:
+        file.write(np.zeros((1, 1000), np.float32))
