@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 TAPS = 2
-DROPOUT = 0.1
 CYCLE = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -42,8 +41,7 @@ class Block(nn.Module):
         padded = functional.pad(n, (0, 0, TAPS * d, 0))
         frames = x.shape[1]
         past = torch.cat([padded[:, k * d : k * d + frames : step] for k in range(TAPS)], dim=-1)
-        hidden = torch.relu(self.past(past) + self.now(n[:, ::step]))
-        return x[:, ::step] + self.out(functional.dropout(hidden, DROPOUT, self.training))
+        return x[:, ::step] + self.out(torch.relu(self.past(past) + self.now(n[:, ::step])))
 
 
 class Trunk(nn.Module):
