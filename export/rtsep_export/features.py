@@ -127,16 +127,12 @@ def features(
         matrix = torch.from_numpy(bands[:, :reached].T.copy())
         gain = (2.0 / float(window.sum())) ** 2
         n_frames = audio.shape[-1] // hop
-        power = torch.cat(
-            [
-                _product(block[..., :reached], block[..., :reached]) @ matrix
-                for k in range(skip, n_frames, BLOCK_FRAMES)
-                for block in [
-                    _block(audio, window, hop, (k + 1) * hop, min(BLOCK_FRAMES, n_frames - k))
-                ]
-            ],
-            dim=1,
+        blocks = (
+            _block(audio, window, hop, (k + 1) * hop, min(BLOCK_FRAMES, n_frames - k))
+            for k in range(skip, n_frames, BLOCK_FRAMES)
         )
+        heard = (block[..., :reached] for block in blocks)
+        power = torch.cat([_product(part, part) @ matrix for part in heard], dim=1)
         left, right = power[0] * gain, power[-1] * gain
         values = {
             "level": (10 * torch.log10((left + right) / 2 + 1e-9) + 50) / 20,

@@ -7,8 +7,9 @@ out of a pool in which it lies among others.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pedalboard
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.dataset import ignore_interrupt
-from rtsep_export.rendered import Audio, Notes, RenderedSongs
+from rtsep_export.rendered import Audio, Notes, RenderedSongs, moved
 from rtsep_export.stems import STEMS
 
 # How often the stems are of one song and moment; else, how often each is of another.
@@ -28,8 +29,19 @@ LEVEL_DB, EQUALISER_DB = 3.0, 3.0
 USES, POOL_BATCHES = 4, 16
 
 Arrays = dict[str, Tensor]
-# Stems, [n_stems, 2, samples], their notes and a generator to what a network learns from.
-Prepare = Callable[[Audio, Notes, np.random.Generator | None], Arrays]
+
+
+class Prepare(Protocol):
+    """Turns a stretch of music into what a network learns from."""
+
+    @property
+    def samples(self) -> int:
+        """Length of the stretch that is needed."""
+
+    def __call__(
+        self, stems: Audio, notes: Notes, rng: np.random.Generator | None = None, /
+    ) -> Arrays:
+        """Arrays of stems ``[n_stems, 2, samples]`` and notes; `rng` may vary them."""
 
 
 def own_mix(songs: RenderedSongs, index: int, start: int, samples: int) -> tuple[Audio, Notes]:
@@ -38,7 +50,7 @@ def own_mix(songs: RenderedSongs, index: int, start: int, samples: int) -> tuple
     Times of notes are in seconds from sample `start`.
     """
     stems = np.stack([songs.part(index, stem, start, samples) for stem in STEMS])
-    return stems, _moved(songs.notes(index), start)
+    return stems, moved(songs.notes(index), start)
 
 
 def random_mix(songs: RenderedSongs, samples: int, rng: np.random.Generator) -> tuple[Audio, Notes]:
@@ -60,15 +72,10 @@ def random_mix(songs: RenderedSongs, samples: int, rng: np.random.Generator) -> 
             continue
         index, start = place(songs.having[stem]) if strange else home
         stems[row] = _varied(songs.part(index, stem, start, samples), rng)
-        notes += [note for note in _moved(songs.notes(index), start) if note[0] == stem]
+        notes += [note for note in moved(songs.notes(index), start) if note[0] == stem]
     if rng.random() < MONO:
         stems[:] = stems.mean(axis=1, keepdims=True)
     return stems, notes
-
-
-def _moved(notes: Notes, start: int) -> Notes:
-    offset_s = start / REFERENCE_RATE
-    return [(s, p, on - offset_s, off - offset_s, v) for s, p, on, off, v in notes]
 
 
 def _varied(audio: Audio, rng: np.random.Generator) -> Audio:
@@ -88,13 +95,13 @@ def _varied(audio: Audio, rng: np.random.Generator) -> Audio:
     return varied[::-1] if rng.random() < 0.5 else varied
 
 
-def own_segments(folder: Path, prepare: Prepare, samples: int) -> list[Arrays]:
+def own_segments(folder: Path, prepare: Prepare) -> list[Arrays]:
     """Of each song of a folder, two segments of its own mix, always the same ones."""
     songs, rng = RenderedSongs(folder), np.random.default_rng(5)
     batches = []
     for index in range(len(songs)):
-        starts = rng.integers(max(songs.length(index) - samples, 0) + 1, size=2)
-        parts = [prepare(*own_mix(songs, index, int(s), samples), None) for s in starts]
+        starts = rng.integers(max(songs.length(index) - prepare.samples, 0) + 1, size=2)
+        parts = [prepare(*own_mix(songs, index, int(s), prepare.samples)) for s in starts]
         batches.append({name: torch.stack([p[name] for p in parts]) for name in parts[0]})
     return batches
 
@@ -102,14 +109,14 @@ def own_segments(folder: Path, prepare: Prepare, samples: int) -> list[Arrays]:
 class _Stream(IterableDataset[Arrays]):
     """Prepared random mixes without end."""
 
-    def __init__(self, songs: RenderedSongs, prepare: Prepare, samples: int, seed: int) -> None:
-        self._songs, self._prepare, self._samples, self._seed = songs, prepare, samples, seed
+    def __init__(self, songs: RenderedSongs, prepare: Prepare, seed: int) -> None:
+        self._songs, self._prepare, self._seed = songs, prepare, seed
 
     def __iter__(self) -> Iterator[Arrays]:
         worker = get_worker_info()
         rng = np.random.default_rng([self._seed, worker.id if worker else 0])
         while True:
-            yield self._prepare(*random_mix(self._songs, self._samples, rng), rng)
+            yield self._prepare(*random_mix(self._songs, self._prepare.samples, rng), rng)
 
 
 class Mixes:
@@ -121,15 +128,11 @@ class Mixes:
         Of rendered songs.
     prepare : Prepare
         Run in other processes where there are `workers`.
-    samples : int
-        Of a segment.
     """
 
-    def __init__(
-        self, folder: Path, prepare: Prepare, samples: int, batch: int, workers: int
-    ) -> None:
+    def __init__(self, folder: Path, prepare: Prepare, batch: int, workers: int) -> None:
         self.songs = RenderedSongs(folder)
-        self._prepare, self._samples, self._batch = prepare, samples, batch
+        self._prepare, self._batch = prepare, batch
         self._workers = workers
         self._fresh: Iterator[Arrays] | None = None
         self._pool: deque[Arrays] = deque(maxlen=POOL_BATCHES * batch)
@@ -138,7 +141,7 @@ class Mixes:
         """A batch, every array with one more axis in front."""
         if self._fresh is None:
             # A run that goes on begins with another seed, and so with other mixes.
-            stream = _Stream(self.songs, self._prepare, self._samples, int(rng.integers(2**31)))
+            stream = _Stream(self.songs, self._prepare, int(rng.integers(2**31)))
             loader = DataLoader(
                 stream,
                 batch_size=max(self._batch // USES, 1),

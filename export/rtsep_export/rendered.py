@@ -17,15 +17,6 @@ Notes = list[tuple[str, int, float, float, int]]
 Audio = npt.NDArray[np.float32]
 
 
-def read_stems(folder: Path) -> Audio:
-    """The stems of a rendered song, ``[n_stems, 2, samples]``."""
-    parts = []
-    for stem in STEMS:
-        with AudioFile(str(folder / f"{stem}.flac")) as file:
-            parts.append(file.read(file.frames))
-    return np.stack(parts)
-
-
 def read_notes(folder: Path) -> Notes:
     """Stem, pitch, onset and offset in seconds, and velocity of every note."""
     midi = pretty_midi.PrettyMIDI(str(folder / "notes.mid"))
@@ -34,6 +25,12 @@ def read_notes(folder: Path) -> Notes:
         for part in midi.instruments
         for note in part.notes
     ]
+
+
+def moved(notes: Notes, start: int) -> Notes:
+    """Notes with their times from sample `start` on."""
+    offset_s = start / REFERENCE_RATE
+    return [(s, p, on - offset_s, off - offset_s, v) for s, p, on, off, v in notes]
 
 
 class RenderedSongs:

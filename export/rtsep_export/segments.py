@@ -18,12 +18,11 @@ from rtsep_export.features import (
     target_frames,
 )
 from rtsep_export.note_rolls import rolls
-from rtsep_export.rendered import Audio, Notes
+from rtsep_export.rendered import Audio, Notes, moved
 from rtsep_export.score_supervision import activity
 
 # As much as the longest window hears, in samples; a stretch begins with it.
 HISTORY = 8192
-HISTORY_S = HISTORY / REFERENCE_RATE
 # Speeds of playing; one is that of 44.1 kHz taken for 48 kHz, as live music may be.
 SPEEDS = (1.0, 1.0, 0.91875, 0.95, 1.05)
 # The arrays of a target: energy, ratio and floor of `rtsep_export.features`.
@@ -89,7 +88,7 @@ class SeparatorSegment:
 
     def _score(self, mix: Tensor, notes: Notes) -> dict[str, Tensor]:
         count = self.frames * SEPARATOR_HOP // TRANSCRIBER_HOP
-        own = [(s, p, on - HISTORY_S, off - HISTORY_S, v) for s, p, on, off, v in notes]
+        own = moved(notes, HISTORY)
         onset, frame, _ = rolls(own, count)
         active = activity(own, SEPARATOR_HOP, self.frames)
         skip = HISTORY // TRANSCRIBER_HOP
@@ -116,7 +115,7 @@ class TranscriberSegment:
         """``features``, ``onset``, ``frame`` and ``velocity``; arguments as above."""
         skip = HISTORY // TRANSCRIBER_HOP
         mix = torch.from_numpy(stems).sum(0)
-        own = [(s, p, on - HISTORY_S, off - HISTORY_S, v) for s, p, on, off, v in notes]
+        own = moved(notes, HISTORY)
         onset, frame, velocity = (torch.from_numpy(x) for x in rolls(own, self.frames))
         heard = features(mix, TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP, skip=skip)
         return {"features": heard, "onset": onset, "frame": frame, "velocity": velocity}

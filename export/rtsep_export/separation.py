@@ -90,9 +90,8 @@ class SeparationTask:
     ) -> None:
         self.heads, self.stems_weight, self.bfloat16 = shape.heads, stems_weight, bfloat16
         prepare = SeparatorSegment(shape.heads, frames, scored=critic is not None)
-        self.mixes = Mixes(rendered / "train", prepare, prepare.samples, batch, workers)
-        judged = SeparatorSegment(shape.heads, frames)
-        self.valid = own_segments(rendered / "valid", judged, judged.samples)
+        self.mixes = Mixes(rendered / "train", prepare, batch, workers)
+        self.valid = own_segments(rendered / "valid", SeparatorSegment(shape.heads, frames))
         self.device = best_device()
         self.network: nn.Module = make_separator(shape).to(self.device)
         self.critic = None if critic is None else Critic(critic).to(self.device)

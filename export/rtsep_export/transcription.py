@@ -32,8 +32,8 @@ class TranscriptionTask:
     ) -> None:
         self.bfloat16 = bfloat16
         prepare = TranscriberSegment(frames)
-        self.mixes = Mixes(rendered / "train", prepare, prepare.samples, batch, workers)
-        self.valid = own_segments(rendered / "valid", prepare, prepare.samples)
+        self.mixes = Mixes(rendered / "train", prepare, batch, workers)
+        self.valid = own_segments(rendered / "valid", prepare)
         self.device = best_device()
         self.network: nn.Module = make_transcriber().to(self.device)
 

@@ -14,8 +14,9 @@ from rtsep_export.adapt import GRID
 from rtsep_export.cli import app
 from rtsep_export.from_onnx import load_separator
 from rtsep_export.pseudo_stems import pseudo_stems
-from rtsep_export.rendered import read_notes, read_stems
+from rtsep_export.rendered import read_notes
 from rtsep_export.stems import STEMS
+from tests.rtsep_export.reading import read_stems
 
 
 def test_a_transcriber_is_refused():

@@ -13,8 +13,9 @@ from rtsep_export.cli import main
 from rtsep_export.collections import OPEN_COLLECTIONS, data_root, list_songs
 from rtsep_export.dataset import PLANS, plan_songs
 from rtsep_export.render import FONTS, TEST_FONTS, TRAIN_FONTS, check_tools, render_song, synthesise
-from rtsep_export.rendered import read_notes, read_stems
+from rtsep_export.rendered import read_notes
 from rtsep_export.stems import STEMS
+from tests.rtsep_export.reading import read_stems
 
 FONT = TEST_FONTS[0]
 

@@ -108,12 +108,11 @@ def test_a_separator_learns_from_scores(tiny_songs, stems_weight):
     batch = task.mixes.draw(np.random.default_rng(0))
     task.mixes.draw = lambda _: batch
     before = [p.clone() for p in task.critic.parameters()]
-    for _ in range(8):
+    for _ in range(24):
         loss, figures = task.loss(np.random.default_rng(0))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        assert figures["from score"] > 0
-        losses.append(float(loss.detach()))
+        losses.append(figures["from score"])
     assert losses[-1] < losses[0]
     assert all(torch.equal(a, b) for a, b in zip(before, task.critic.parameters(), strict=True))
