@@ -56,13 +56,18 @@ MODELS = {
 }
 
 
-def spectrogram(audio: Tensor) -> Tensor:
-    """Magnitudes of audio, ``[..., samples]`` to ``[..., frames, BINS]``, without the top bin."""
+def spectrum(audio: Tensor) -> Tensor:
+    """Short-time transform, ``[..., samples]`` to ``[..., frames, BINS]``, without the top bin."""
     window = torch.hann_window(N_FFT, device=audio.device)
-    spectrum = torch.stft(
+    found = torch.stft(
         audio.flatten(0, -2), N_FFT, HOP, window=window, pad_mode="reflect", return_complex=True
     )
-    return spectrum.abs()[:, :BINS].transpose(1, 2).unflatten(0, audio.shape[:-1])
+    return found[:, :BINS].mT.unflatten(0, audio.shape[:-1])
+
+
+def spectrogram(audio: Tensor) -> Tensor:
+    """The magnitudes of `spectrum`."""
+    return spectrum(audio).abs()
 
 
 def _start(layer: nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d) -> None:

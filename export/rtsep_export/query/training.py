@@ -1,0 +1,81 @@
+"""Training of one of the five models on random pairs.
+
+The losses of equations 16 and 21 are stepped together, by the loop that all networks
+here share: with a time budget, where the paper has 200 epochs.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rtsep_export.devices import best_device
+from rtsep_export.query import losses
+from rtsep_export.query.networks import Model, QueryModel
+from rtsep_export.query.pairs import Batch, Pairs
+
+VALID_PAIRS, VALID_BATCH = 48, 12
+
+
+class QueryTask:
+    """A model, its data and its loss.
+
+    Parameters
+    ----------
+    folder : Path
+        Of parts, with splits ``train`` and ``valid``.
+    seconds : float
+        Length of a clip.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: Model,
+        *,
+        seconds: float = 3.0,
+        batch: int = 12,
+        causal: bool = False,
+    ) -> None:
+        self.model, self.batch = model, batch
+        self.pairs = Pairs(folder / "train", seconds)
+        valid, rng = Pairs(folder / "valid", seconds), np.random.default_rng(6)
+        self.valid = [valid.draw(VALID_BATCH, rng) for _ in range(VALID_PAIRS // VALID_BATCH)]
+        self.device = best_device()
+        self.network: nn.Module = QueryModel(model, causal=causal).to(self.device)
+
+    def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The sum of the model's losses on a random batch."""
+        terms = self._terms(self.network, self.pairs.draw(self.batch, rng))
+        figures = {name: float(value.detach()) for name, value in terms.items()}
+        return torch.stack(list(terms.values())).sum(), figures
+
+    def _terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        assert isinstance(network, QueryModel)
+        batch = Batch(**{name: value.to(self.device) for name, value in vars(batch).items()})
+        sizes = batch.examples.shape
+        queries = network.query(batch.examples.flatten(0, 2)[:, None]).unflatten(0, sizes[:3])
+        terms = {"query": losses.query_loss(queries[0], queries[1])}
+        asked = queries[0, :, 0]
+        levels, notes = network.encode(batch.mixture, asked), None
+        if self.model.transcribes:
+            logits = network.transcribe(levels)
+            terms["transcription"] = losses.transcription_loss(logits, batch.classes)
+            notes = logits.softmax(1)
+        if self.model.separates:
+            if self.model.translates and network.training:
+                levels = network.encode(batch.twin, asked)
+            estimate = network.decode(levels, notes)
+            terms["separation"] = losses.separation_loss(estimate, batch.source)
+        return terms
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """The losses on fixed pairs."""
+        found: dict[str, list[float]] = {}
+        for batch in self.valid:
+            for name, value in self._terms(network, batch).items():
+                found.setdefault(name, []).append(float(value))
+        means = {name: float(np.mean(values)) for name, values in found.items()}
+        names = ("transcription", "separation")
+        return means | {"score": -sum(means[n] for n in names if n in means)}
