@@ -1,7 +1,8 @@
 """The command line of training.
 
 ``rtsep-export render | train | bundle``, in this order, make the bundles that ship;
-``tune`` and ``figures`` finish them.  ``songs | learn | tables`` are the paper's part.
+``tune`` and ``figures`` finish them.  ``songs | learn | tables`` and ``parts | learn-query |
+tables`` are the papers' part.
 """
 
 import os
@@ -17,12 +18,13 @@ from rich.console import Console
 
 from rtsep.errors import OutputError, RtsepError
 from rtsep_export.console import progress_bar
+from rtsep_export.query import cli as query
 from rtsep_export.scores import cli as scores
 
 app = typer.Typer(
     name="rtsep-export",
     help="Data, networks, bundles: render, train, bundle, tune, and figures once measured; "
-    "songs, learn and tables for the papers.",
+    "songs, learn, parts, learn-query and tables for the papers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,6 +34,9 @@ app = typer.Typer(
 
 app.command()(scores.songs)
 app.command()(scores.learn)
+scores.tables.command()(query.msi)
+app.command()(query.parts)
+app.command()(query.learn_query)
 app.add_typer(scores.tables, name="tables")
 
 

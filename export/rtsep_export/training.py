@@ -21,6 +21,8 @@ from rtsep_export.devices import best_device
 
 Report = Callable[[int, float, dict[str, float]], None]
 
+SNAPSHOTS_FROM = 0.8
+
 
 class Task(Protocol):
     """What is trained: a network and the data that it learns from."""
@@ -43,6 +45,8 @@ class Schedule:
     budget_s : float
         Wall-clock training time; the rate rises over the first 2%, then falls along
         a cosine, and reaches zero as the budget ends.
+    snapshots : int
+        Averaged weights to keep beside the last ones, evenly over the last fifth.
     """
 
     budget_s: float
@@ -50,7 +54,13 @@ class Schedule:
     weight_decay: float = 1e-2
     averaging: float = 0.998
     validate_every_s: float = 300.0
+    snapshots: int = 0
     seed: int = 1
+
+    def kept_at(self, elapsed_s: float) -> int:
+        """How many snapshots there should be after `elapsed_s` seconds of training."""
+        share = (elapsed_s / self.budget_s - SNAPSHOTS_FROM) / (1 - SNAPSHOTS_FROM)
+        return int(self.snapshots * min(max(share, 0.0), 1.0))
 
     def rate(self, elapsed_s: float) -> float:
         """The learning rate after `elapsed_s` seconds of training."""
@@ -73,7 +83,7 @@ def train(
     ----------
     folder : Path
         Gets ``state.pt`` (everything needed to continue), ``model.pt`` (the averaged
-        weights) and TensorBoard's log.
+        weights), snapshots of them where asked for, and TensorBoard's log.
     report : callable
         Called with step, progress from 0 to 1 and the latest figures.
     clock : callable
@@ -106,7 +116,7 @@ def train(
         save_checkpoint(state, folder / "state.pt")
         save_checkpoint(average.module.state_dict(), folder / "model.pt")
 
-    next_check = elapsed + schedule.validate_every_s
+    next_check, kept = elapsed + schedule.validate_every_s, schedule.kept_at(elapsed)
     try:
         while elapsed < schedule.budget_s:
             began = clock()
@@ -121,6 +131,9 @@ def train(
             average.update_parameters(network)
             step += 1
             elapsed += clock() - began
+            if (number := schedule.kept_at(elapsed)) > kept:
+                kept = number
+                save_checkpoint(average.module.state_dict(), _snapshot(folder, number))
             for name, value in figures.items():
                 log.add_scalar(f"train/{name}", value, step)
             report(step, elapsed / schedule.budget_s, figures)
@@ -138,6 +151,16 @@ def train(
         log.close()
     save()
     return folder / "model.pt"
+
+
+def _snapshot(folder: Path, number: int) -> Path:
+    return folder / f"model-{number:02}.pt"
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """The weights that a run kept on its way, oldest first; else its last ones."""
+    found = sorted(folder.glob("model-[0-9][0-9].pt"))
+    return found or [folder / "model.pt"]
 
 
 def _validate(task: Task, network: nn.Module) -> dict[str, float]:

@@ -13,10 +13,14 @@ from rtsep_export.query.networks import MODELS, Model, QueryModel
 WRAPPER = "network."
 
 
-def load_query_model(path: Path) -> QueryModel:
-    """One of the five models from a published checkpoint or from ours, ready to be used.
+def load_query_model(path: Path, model: Model | None = None) -> QueryModel:
+    """A model from a published checkpoint or from ours, ready to be used.
 
-    MSI and MSI-DIS are one network; it comes back as MSI.
+    Parameters
+    ----------
+    model : Model, optional
+        Which one, where that is known.  Tensors alone do not tell MSI from MSI-DIS or from
+        the causal model: such a network comes back as MSI.
 
     Raises
     ------
@@ -25,7 +29,7 @@ def load_query_model(path: Path) -> QueryModel:
     """
     try:
         state = unwrapped(torch.load(path, weights_only=True, map_location="cpu"))
-        network = QueryModel(_model(state))
+        network = QueryModel(model or _model(state))
         network.load_state_dict(state)
     except UNFIT as error:
         raise unfit(path, error) from None

@@ -1,9 +1,8 @@
-"""The paper's five models, with the names that its public implementation gives to weights.
+"""The paper's five models and a causal one; weights bear the public implementation's names.
 
 Spectrograms are magnitudes ``[batch, 1, frames, BINS]`` of audio at 16 kHz (`spectrogram`).
-Nothing pools over time, but in the query network.  Every network may be causal, which the
-paper's are not: its convolutions then reach two frames back where else they reach one
-frame back and one ahead, with the same weights.
+Nothing pools over time, but in the query network.  The causal model's convolutions reach two
+frames back where the paper's reach one frame back and one ahead, with weights of one shape.
 """
 
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ MOMENTUM = 0.01
 
 @dataclass(frozen=True)
 class Model:
-    """What one of the five models is made of.
+    """What one of the five models, or of ours, is made of.
 
     Attributes
     ----------
@@ -38,6 +37,8 @@ class Model:
         Decodes pitch and timbre, which it takes apart, in place of what it encoded.
     translates : bool
         Learns that timbre stays when pitch moves (equation 20).
+    causal : bool
+        Hears nothing that comes later, but for the query network, whose example is whole.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Model:
     transcribes: bool = True
     disentangles: bool = False
     translates: bool = False
+    causal: bool = False
 
 
 MODELS = {
@@ -53,16 +55,16 @@ MODELS = {
     "multi-task": Model("multi-task"),
     "msi": Model("MSI", disentangles=True),
     "msi-dis": Model("MSI-DIS", disentangles=True, translates=True),
+    "causal": Model("MSI, causal", disentangles=True, causal=True),
 }
 
 
 def spectrum(audio: Tensor) -> Tensor:
     """Short-time transform, ``[..., samples]`` to ``[..., frames, BINS]``, without the top bin."""
     window = torch.hann_window(N_FFT, device=audio.device)
-    found = torch.stft(
-        audio.flatten(0, -2), N_FFT, HOP, window=window, pad_mode="reflect", return_complex=True
-    )
-    return found[:, :BINS].mT.unflatten(0, audio.shape[:-1])
+    rows = audio.reshape(-1, audio.shape[-1])
+    found = torch.stft(rows, N_FFT, HOP, window=window, pad_mode="reflect", return_complex=True)
+    return found[:, :BINS].mT.reshape(*audio.shape[:-1], -1, BINS)
 
 
 def spectrogram(audio: Tensor) -> Tensor:
@@ -289,18 +291,11 @@ class TimbreFilter(nn.Module):
 
 
 class QueryModel(nn.Module):
-    """Any of the five models.
+    """Any of the models."""
 
-    Parameters
-    ----------
-    model : Model
-    causal : bool
-        All but the query network, which hears its example whole.
-    """
-
-    def __init__(self, model: Model, *, causal: bool = False) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
-        self.model = model
+        self.model, causal = model, model.causal
         self.queryNet = QueryNet()
         parts: dict[str, nn.Module] = {"encoder": Encoder(causal)}
         if model.separates:

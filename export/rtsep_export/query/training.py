@@ -36,14 +36,13 @@ class QueryTask:
         *,
         seconds: float = 3.0,
         batch: int = 12,
-        causal: bool = False,
     ) -> None:
         self.model, self.batch = model, batch
         self.pairs = Pairs(folder / "train", seconds)
         valid, rng = Pairs(folder / "valid", seconds), np.random.default_rng(6)
         self.valid = [valid.draw(VALID_BATCH, rng) for _ in range(VALID_PAIRS // VALID_BATCH)]
         self.device = best_device()
-        self.network: nn.Module = QueryModel(model, causal=causal).to(self.device)
+        self.network: nn.Module = QueryModel(model).to(self.device)
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The sum of the model's losses on a random batch."""
