@@ -4,7 +4,7 @@ A bundle comes from a stranger.  It is parsed with onnx, which opens no other fi
 and ONNX Runtime later gets the same bytes, never a path.  Refused are: external
 data anywhere in it, operators outside the ONNX standard, functions and training
 graphs, and a graph or manifest whose tensors are not those of its task (see
-`signature`).
+`rtsep.signature`).
 """
 
 import stat
@@ -12,20 +12,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError, Message
 
 from rtsep.errors import BundleError
-from rtsep.manifest import METADATA_KEY, Chunk, Manifest, Taps, Tensor, band_count, decode
+from rtsep.manifest import METADATA_KEY, Manifest, Taps, Tensor, decode
+from rtsep.signature import Shapes, signature
 
 MAX_BYTES = 256 << 20
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_ELEMENTS = 1 << 26
 MODELS = Path(__file__).parent / "models"
-
-Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -126,48 +125,6 @@ def parse_bundle(data: bytes, label: str = "bundle", path: Path | None = None) -
         raise BundleError(
             f"{_shown(label)}: {_line(error.found)}", error.expected, error.remedy
         ) from None
-
-
-def signature(manifest: Manifest) -> tuple[Shapes, Shapes]:
-    """Inputs and outputs that a model of this manifest must have, batch included.
-
-    =====================  ===========================  =================================
-    model                  inputs                       outputs
-    =====================  ===========================  =================================
-    taps, masks            features [1, F],             masks [1, S, B],
-                           taps [L, K, C]               activations [L, C]
-    taps, notes            the same                     onset, frame, velocity [1, N],
-                                                        activations [L, C]
-    chunk, masks           features [1, T, F]           masks [1, T, S, B]
-    chunk, notes           features [1, T, F]           onset, frame, velocity [1, T, N]
-    chunk, audio           audio [1, 2, T]              stems [1, S, 2, T]
-    =====================  ===========================  =================================
-
-    F counts the values of all front ends, B the bands of the first one, S the stems,
-    N the pitches of all notes; T is left + chunk + right.
-    """
-    m, state = manifest, manifest.state
-    n_stems = len(m.stems)
-    time = (state.left + state.chunk + state.right,) if isinstance(state, Chunk) else ()
-    if m.domain == "audio":
-        return {"audio": (1, 2, *time)}, {"stems": (1, n_stems, 2, *time)}
-    inputs: Shapes = {"features": (1, *time, feature_count(m))}
-    outputs: Shapes = {}
-    if m.domain == "mask":
-        outputs["masks"] = (1, *time, n_stems, band_count(m.front_ends[0]))
-    else:
-        n_notes = sum(len(notes.pitches) for notes in m.notes)
-        outputs |= dict.fromkeys(("onset", "frame", "velocity"), (1, *time, n_notes))
-    if isinstance(state, Taps):
-        layers = len(state.dilations)
-        inputs["taps"] = (layers, state.taps, state.channels)
-        outputs["activations"] = (layers, state.channels)
-    return inputs, outputs
-
-
-def feature_count(manifest: Manifest) -> int:
-    """Values a network frame: those of every front end in every one of its bands."""
-    return sum(len(end.values) * band_count(end) for end in manifest.front_ends)
 
 
 def _parse(data: bytes, path: Path | None) -> Bundle:

@@ -5,18 +5,19 @@ Sizes are in samples at `Manifest.sample_rate`; `rtsep.rates.rate_factor` scales
 at run time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from rtsep.errors import BundleError
-from rtsep.rates import NATIVE_RATES
+from rtsep.rates import FILE_RATE_RANGE, NATIVE_RATES
 
 METADATA_KEY = "rtsep"
 FORMAT_VERSION = 1
 MAX_BANDS = 4096
+QUERY_TASKS = ("query", "embed", "synthesise")
 
 Count = Annotated[int, Meta(ge=0, le=1 << 20)]
 Positive = Annotated[int, Meta(ge=1, le=1 << 20)]
@@ -49,6 +50,16 @@ class FrontEnd(Strict, frozen=True):
     min_width_hz: Annotated[float, Meta(gt=0.0, le=10_000.0)]
     ratio: Annotated[float, Meta(gt=1.0, le=4.0)]
     values: tuple[Literal["level", "pan"], ...]
+
+
+class Spectrogram(Strict, frozen=True):
+    """Magnitudes of a centred short-time transform under a periodic Hann window.
+
+    A frame every `Manifest.hop` samples; of its ``n_fft // 2 + 1`` bins the lowest `bins`.
+    """
+
+    n_fft: Positive
+    bins: Positive
 
 
 class Taps(Strict, frozen=True, tag="taps"):
@@ -126,20 +137,27 @@ class Manifest(Strict, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    task : {"separate", "transcribe"}
-    domain : {"mask", "audio", "notes"}
+    task : {"separate", "transcribe", "query", "embed", "synthesise"}
+        The last three are the parts of a query model: one stem of a mixture, which a query
+        vector names; the vector of an example; a new score in the stem's timbre.
+    domain : {"mask", "audio", "notes", "spectrogram"}
         "mask": features in, masks in the bands of the first front end out.
         "audio": waveform in, stems out (chunk state only).  "notes": features in,
-        note probabilities out.
+        note probabilities out.  "spectrogram": magnitudes in and out (query models).
     stems : tuple of str
         Separators: all stems, the residual last.  Transcribers: empty.
     notes : tuple of Notes
-        Transcribers: pitches in the order of the outputs, concatenated.
+        Transcribers: pitches in the order of the outputs, concatenated.  Query models: the
+        one part that they hear, after whose pitches comes silence.
     hop : int
         Network frame spacing in samples; for "audio" 1.
     lookahead : int
         Samples of audio after a frame's end that the network must hear before its
         output for that frame; 0 for a model that works on the spot.
+    spectrogram : Spectrogram or None
+        What query models work on.
+    query : int
+        Length of their query vector, else 0.
     """
 
     format: int
@@ -147,14 +165,16 @@ class Manifest(Strict, frozen=True, kw_only=True):
     version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
     description: str
     licence: Annotated[str, Meta(min_length=1)]
-    task: Literal["separate", "transcribe"]
-    domain: Literal["mask", "audio", "notes"]
+    task: Literal["separate", "transcribe", "query", "embed", "synthesise"]
+    domain: Literal["mask", "audio", "notes", "spectrogram"]
     stems: tuple[Name, ...] = ()
     notes: tuple[Notes, ...] = ()
     sample_rate: int
     hop: Positive
     lookahead: Count
     front_ends: tuple[FrontEnd, ...] = ()
+    spectrogram: Spectrogram | None = None
+    query: Annotated[int, Meta(ge=0, le=4096)] = 0
     state: Taps | Chunk
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -230,6 +250,10 @@ def _check(m: Manifest) -> None:
 
     for text in _texts(msgspec.to_builtins(m)):
         need(all(c.isprintable() or c in "\n\t" for c in text), "control characters", "text")
+    if m.task in QUERY_TASKS or m.domain == "spectrogram":
+        _check_query(m, need)
+        return
+    need(m.spectrogram is None and not m.query, f"a spectrogram to {m.task}", "none")
     need(m.sample_rate in NATIVE_RATES, f"sample rate {m.sample_rate}", f"one of {NATIVE_RATES}")
     need((m.task == "transcribe") == (m.domain == "notes"), f"{m.task} of {m.domain}", "a pair")
     if m.task == "separate":
@@ -269,3 +293,30 @@ def _check(m: Manifest) -> None:
         n_different = len(set(end.values))
         need(0 < n_different == len(end.values), "a front end's values", "level, pan or both")
         need(band_count(end) <= MAX_BANDS, "a huge number of bands", f"at most {MAX_BANDS}")
+
+
+def _check_query(m: Manifest, need: Callable[[bool, str, str], None]) -> None:
+    need(m.task in QUERY_TASKS and m.domain == "spectrogram", f"{m.task} of {m.domain}", "a pair")
+    low, high = FILE_RATE_RANGE
+    need(low <= m.sample_rate <= high, f"sample rate {m.sample_rate}", f"{low} to {high}")
+    need(not m.front_ends and not m.lookahead, "a front end or lookahead", "a spectrogram alone")
+    need(m.query >= 1, "no query vector", "its length")
+    spectrogram = m.spectrogram
+    need(
+        spectrogram is not None
+        and spectrogram.n_fft % 2 == 0
+        and spectrogram.n_fft <= 65536
+        and spectrogram.bins <= spectrogram.n_fft // 2 + 1
+        and m.hop <= spectrogram.n_fft,
+        "no spectrogram that can be",
+        "an even FFT of at most 65,536, bins that it has, and a hop within it",
+    )
+    need(len(m.notes) <= 1, f"{len(m.notes)} parts that it hears", "one")
+    need(bool(m.notes) or m.task != "synthesise", "a score without notes", "its notes")
+    for notes in m.notes:
+        repeated = len(set(notes.pitches)) != len(notes.pitches)
+        need(bool(notes.pitches) and not repeated, "no or repeated pitches", "each once")
+    need(isinstance(m.state, Chunk), "a query model by taps", "the chunk state")
+    if isinstance(m.state, Chunk):
+        size = m.state.chunk + m.state.left + m.state.right
+        need(size <= 1 << 16 and not m.state.crossfade, "a huge or cross-faded chunk", "neither")

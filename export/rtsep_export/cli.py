@@ -222,12 +222,7 @@ def adapt(
     from rtsep.bundle import load_bundle
     from rtsep_export.adapt import adapt as run
 
-    if output.exists() and not overwrite:
-        raise OutputError(
-            f"{output} is there already", remedy="choose another -o, or replace it with --overwrite"
-        )
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{output.parent} is no folder to write to", remedy="choose another -o")
+    check_target(output, overwrite=overwrite)
     torch.manual_seed(1)
     torch.set_num_threads(threads)
     with progress_bar() as progress:
@@ -242,6 +237,35 @@ def adapt(
     for stem, before in done.before.items():
         console.print(f"  {stem}: {before:.1f} before, {done.after[stem]:.1f} after")
     console.print(f"adapted: {output}", markup=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Published weights, e.g. model.pth.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The bundle to write.", show_default=False)
+    ],
+    licence: Annotated[
+        str, typer.Option(help="Licence of the weights, for the manifest.")
+    ] = "as its publisher states",
+    overwrite: Annotated[bool, typer.Option(help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Make bundles of published weights, recognised by their tensors.
+
+    A query model (MSI, MSI-DIS) gives FILE.onnx, FILE-embed.onnx and FILE-synthesise.onnx.
+    """
+    from rtsep_export.imports import import_checkpoint
+    from rtsep_export.to_onnx import OPSET
+
+    check_target(output, overwrite=overwrite)
+    title, written = import_checkpoint(checkpoint, output, licence=licence)
+    for path in written:
+        size = path.stat().st_size / 1e6
+        Console().print(
+            f"{path}: {title}, opset {OPSET}, {size:.1f} MB", markup=False, soft_wrap=True
+        )
 
 
 @app.command()
@@ -269,6 +293,16 @@ def figures(
 
     for name, count in state_figures(report, models).items():
         Console().print(f"{name}: {count} figures")
+
+
+def check_target(output: Path, *, overwrite: bool) -> None:
+    """Refuse a file that is there, or a folder that cannot be written to, before the work."""
+    if output.exists() and not overwrite:
+        raise OutputError(
+            f"{output} is there already", remedy="choose another -o, or replace it with --overwrite"
+        )
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{output.parent} is no folder to write to", remedy="choose another -o")
 
 
 def main() -> NoReturn:

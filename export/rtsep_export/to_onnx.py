@@ -4,6 +4,7 @@ import datetime
 import logging
 import tempfile
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from rtsep.bundle import parse_bundle, signature
+from rtsep.bundle import parse_bundle
 from rtsep.manifest import (
     FORMAT_VERSION,
     METADATA_KEY,
@@ -26,6 +27,7 @@ from rtsep.manifest import (
 from rtsep.manifest import Tensor as TensorInfo
 from rtsep.output_file import replacing
 from rtsep.rates import REFERENCE_RATE
+from rtsep.signature import signature
 from rtsep_export.features import (
     HEADS,
     SEPARATOR_FRONT_ENDS,
@@ -120,7 +122,7 @@ def export_separator(
         outputs=(),
         training=training,
     )
-    return _write(module, manifest, path, int8=int8 and not offline)
+    return write_bundle(module, manifest, path, int8=int8 and not offline)
 
 
 def export_transcriber(
@@ -145,7 +147,7 @@ def export_transcriber(
         outputs=(),
         training=training,
     )
-    return _write(_TranscriberStep(network), manifest, path, int8=int8)
+    return write_bundle(_TranscriberStep(network), manifest, path, int8=int8)
 
 
 def restate(path: Path, **changes: object) -> None:
@@ -167,8 +169,27 @@ def _taps(trunk: Trunk) -> Taps:
     return Taps(channels=trunk.channels, taps=TAPS, dilations=trunk.dilations)
 
 
-def _write(module: nn.Module, manifest: Manifest, path: Path, *, int8: bool) -> Manifest:
+def write_bundle(
+    module: nn.Module,
+    manifest: Manifest,
+    path: Path,
+    *,
+    int8: bool = False,
+    timed: Collection[str] = (),
+) -> Manifest:
+    """Export a module as the bundle of a manifest, to which it adds the tensors.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Takes and gives what `rtsep.signature.signature` says, in that order.
+    int8 : bool
+        Matrices in 8 bits.
+    timed : collection of str
+        Tensors that may be of any length on their axis 2.
+    """
     inputs, outputs = signature(manifest)
+    axes = {name: {2: "frames"} for name in timed if name in inputs | outputs}
 
     def tensors(shapes: dict[str, tuple[int, ...]]) -> tuple[TensorInfo, ...]:
         return tuple(TensorInfo(name=n, shape=s) for n, s in shapes.items())
@@ -188,6 +209,7 @@ def _write(module: nn.Module, manifest: Manifest, path: Path, *, int8: bool) -> 
             input_names=list(inputs),
             output_names=list(outputs),
             opset_version=OPSET,
+            dynamic_axes=axes,
             dynamo=False,
         )
         if int8:

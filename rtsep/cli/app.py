@@ -92,6 +92,58 @@ def transcribe(
 
 
 @app.command()
+def query(
+    files: Files,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the results.")
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(
+            help="A clip of the instrument alone, or the name of an enrolled one.",
+            metavar="CLIP|NAME",
+        ),
+    ] = None,
+    synthesize: Annotated[
+        Path | None,
+        typer.Option(help="Play this score in the stem's timbre too.", metavar="SCORE.mid"),
+    ] = None,
+    enroll: Annotated[
+        str | None,
+        typer.Option(help="Keep the clip's query under this name instead.", metavar="NAME"),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Query model, by name or path.", metavar="BUNDLE")
+    ] = "query",
+    file_format: Annotated[
+        str, typer.Option("--format", help="wav (32-bit float) or flac (24 bits).")
+    ] = "wav",
+    overwrite: Overwrite = False,
+) -> None:
+    r"""Take one instrument out of songs, named by an example of it.
+
+    OUTPUT/<song>/ holds <example>.wav, rest.wav and the instrument's notes, <song>.mid.
+
+    
+    rtsep query duo.wav --example oboe.wav -o out
+    rtsep query --enroll my-oboe oboe.wav
+    rtsep query duo.wav --example my-oboe --synthesize tune.mid -o out
+    """
+    from rtsep.cli.query import query_files
+
+    query_files(
+        files,
+        output,
+        example=example,
+        enroll=enroll,
+        score=synthesize,
+        model=model,
+        file_format=file_format,
+        overwrite=overwrite,
+    )
+
+
+@app.command()
 def live(
     host: Annotated[str, typer.Option(help="auto, jack or portaudio.")] = "auto",
     input: Annotated[  # noqa: A002

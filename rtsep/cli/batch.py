@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import typer
 from rich.progress import (
@@ -30,7 +31,18 @@ from rtsep.songs import (
     transcribe_song,
 )
 
-_FORMATS: dict[str, Format] = {"wav": "wav", "flac": "flac"}
+FORMATS: dict[str, Format] = {"wav": "wav", "flac": "flac"}
+
+
+class Result(Protocol):
+    """What became of one file."""
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the listener should know."""
+
+
+Done = TypeVar("Done", bound=Result)
 
 
 def separate_files(
@@ -54,11 +66,11 @@ def separate_files(
     typer.Exit
         With status 2, after all files, when some could not be used.
     """
-    names = _names(files)
+    names = result_names(files)
     if preset not in PRESETS:
         raise RtsepError(f"--preset {preset}", f"one of {', '.join(PRESETS)}")
-    if file_format not in _FORMATS:
-        raise RtsepError(f"--format {file_format}", " or ".join(_FORMATS))
+    if file_format not in FORMATS:
+        raise RtsepError(f"--format {file_format}", " or ".join(FORMATS))
     separator = find_separator(model if model is not None else PRESETS[preset].bundle)
     listener = find_transcriber(transcriber) if midi else None
     known = separator.manifest.stems
@@ -75,7 +87,7 @@ def separate_files(
             source,
             output / name,
             stems=wanted,
-            file_format=_FORMATS[file_format],
+            file_format=FORMATS[file_format],
             overwrite=overwrite,
             on_progress=on_progress,
         )
@@ -84,14 +96,14 @@ def separate_files(
         notes = "" if song.midi is None else f" and {len(song.notes):,} notes"
         return f"{output / name}: {', '.join(song.stems)}{notes} ({song.speed:.1f}x real time)"
 
-    _run(files, names, work, describe)
+    run_batch(files, names, work, describe)
 
 
 def transcribe_files(
     files: Sequence[Path], output: Path, *, transcriber: str | None, overwrite: bool
 ) -> None:
     """See ``rtsep transcribe --help``; raises as `separate_files`."""
-    names = _names(files)
+    names = result_names(files)
     listener = find_transcriber(transcriber)
     engine = Engine(None, listener, PRESETS["offline"])
 
@@ -111,10 +123,10 @@ def transcribe_files(
     def describe(name: str, song: Song) -> str:
         return f"{song.midi}: {len(song.notes):,} notes ({song.speed:.1f}x real time)"
 
-    _run(files, names, work, describe)
+    run_batch(files, names, work, describe)
 
 
-def _names(files: Sequence[Path]) -> list[str]:
+def result_names(files: Sequence[Path]) -> list[str]:
     """What each file's results are called; no two alike."""
     names: dict[str, Path] = {}
     for file in files:
@@ -130,12 +142,26 @@ def _names(files: Sequence[Path]) -> list[str]:
     return list(names)
 
 
-def _run(
+def run_batch(
     files: Sequence[Path],
     names: Sequence[str],
-    work: Callable[[Path, str, OnProgress], Song],
-    describe: Callable[[str, Song], str],
+    work: Callable[[Path, str, OnProgress], Done],
+    describe: Callable[[str, Done], str],
 ) -> None:
+    """Do all files with a progress bar; what cannot be used is reported, the rest goes on.
+
+    Parameters
+    ----------
+    names : sequence of str
+        From `result_names`.
+    work, describe : callable
+        Given the file, its name and a function for progress; then the name and the result.
+
+    Raises
+    ------
+    typer.Exit
+        With status 2, after all files, when some could not be used.
+    """
     results, failed = stdout(), 0
     progress = Progress(
         TextColumn("{task.description}", markup=False),

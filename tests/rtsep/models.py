@@ -13,6 +13,8 @@ Every factory returns the bytes of a bundle: `save` writes them to a file, and
 `fir_audio`            audio-domain non-causal FIR; `fir_stems` is its reference
 `transcriber`          taps transcriber that hears the level of a note's band
 `failing_taps`         constant masks, but the run fails on loud input
+`query_model`          three bundles: examples of low or high sound name the low or
+                       high half of a mix; sines are heard and played as notes
 =====================  ======================================================
 """
 
@@ -30,6 +32,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rtsep import manifest as mf
 from rtsep.bands import band_edges
 from rtsep.bundle import Bundle, parse_bundle
+from rtsep.signature import signature
 
 Array = npt.NDArray[np.float32]
 
@@ -538,3 +541,92 @@ def transcriber(
         outputs=(*outputs, activations),
     )
     return graph_bytes(nodes, inputs, (*outputs, activations), weights, manifest)
+
+
+QUERY_SPECTROGRAM = mf.Spectrogram(n_fft=2048, bins=1024)
+QUERY_RATE, QUERY_HOP, QUERY_SPLIT = 16_000, 160, 128  # the split lies at 1 kHz
+QUERY_NOTES = mf.Notes(stem="query", pitches=tuple(range(60, 100)), drums=False)
+
+
+def query_model() -> dict[str, bytes]:
+    """Bundles by task, "query", "embed" and "synthesise"."""
+    bins, n_notes = QUERY_SPECTROGRAM.bins, len(QUERY_NOTES.pitches)
+    halves = np.zeros((bins, 2), np.float32)
+    halves[:QUERY_SPLIT, 0] = halves[QUERY_SPLIT:, 1] = 1.0
+    combs = np.zeros((n_notes, bins), np.float32)
+    for row, pitch in enumerate(QUERY_NOTES.pitches):
+        combs[row, round(440.0 * 2 ** ((pitch - 69) / 12) * 2048 / QUERY_RATE)] = 1.0
+    silence = np.zeros((1, 1, 1, n_notes + 1), np.float32)
+    silence[..., -1] = 5.0
+    hears = np.concatenate([combs, np.zeros((1, bins), np.float32)]).T
+    weights: dict[str, npt.NDArray[Any]] = {
+        "halves": halves,
+        "halves_T": np.ascontiguousarray(halves.T),
+        "hears": np.ascontiguousarray(hears),
+        "plays": np.concatenate([100.0 * combs, np.zeros((1, bins), np.float32)]),
+        "silence": silence,
+        "one": np.array([1], np.int64),
+        "two": np.array([2], np.int64),
+        "little": np.array(1e-9, np.float32),
+        "nothing": np.array(0.0, np.float32),
+        "query_shape": np.array([1, 1, 1, bins], np.int64),
+    }
+    node = helper.make_node
+    parts = {
+        "query": [
+            node("MatMul", ["query", "halves_T"], ["shares"]),
+            node("Reshape", ["shares", "query_shape"], ["mask"]),
+            node("Mul", ["mixture", "mask"], ["separated"]),
+            node("MatMul", ["separated", "hears"], ["heard"]),
+            node("Add", ["heard", "silence"], ["classes"]),
+            node("Squeeze", ["classes", "one"], ["rows"]),
+            node("Transpose", ["rows"], ["logits"], perm=[0, 2, 1]),
+        ],
+        "embed": [
+            node("MatMul", ["query_spectrogram", "halves"], ["both"]),
+            node("ReduceMean", ["both"], ["mean"], axes=[1, 2], keepdims=0),
+            node("ReduceSum", ["mean", "one"], ["sum"], keepdims=1),
+            node("Add", ["sum", "little"], ["whole"]),
+            node("Div", ["mean", "whole"], ["query"]),
+        ],
+        "synthesise": [
+            node("Transpose", ["score"], ["frames"], perm=[0, 2, 1]),
+            node("MatMul", ["frames", "plays"], ["sines"]),
+            node("Unsqueeze", ["sines", "one"], ["played"]),
+            node("Mul", ["mixture", "nothing"], ["none"]),
+            node("Add", ["played", "none"], ["synthesised"]),
+        ],
+    }
+    found = {}
+    for task, nodes in parts.items():
+        manifest = make_manifest(
+            name="test" if task == "query" else f"test-{task}",
+            task=task,
+            domain="spectrogram",
+            stems=(),
+            notes=() if task == "embed" else (QUERY_NOTES,),
+            sample_rate=QUERY_RATE,
+            hop=QUERY_HOP,
+            front_ends=(),
+            spectrogram=QUERY_SPECTROGRAM,
+            query=2,
+            state=mf.Chunk(chunk=100, left=3, right=3, crossfade=0),
+            inputs=(),
+            outputs=(),
+        )
+        inputs, outputs = (
+            tuple(mf.Tensor(name=name, shape=shape) for name, shape in shapes.items())
+            for shapes in signature(manifest)
+        )
+        manifest = msgspec.structs.replace(manifest, inputs=inputs, outputs=outputs)
+        used = {name for n in nodes for name in n.input}
+        own = {name: value for name, value in weights.items() if name in used}
+        found[task] = graph_bytes(nodes, inputs, outputs, own, manifest)
+    return found
+
+
+def save_query_model(folder: Path) -> Path:
+    """Write `query_model` to a folder; the path of the bundle that separates."""
+    for task, data in query_model().items():
+        save(data, folder / ("test.onnx" if task == "query" else f"test-{task}.onnx"))
+    return folder / "test.onnx"

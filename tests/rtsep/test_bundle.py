@@ -14,14 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 from rtsep import bundle as bundle_module
 from rtsep.bundle import (
     MAX_BYTES,
-    feature_count,
     load_bundle,
     parse_bundle,
     shipped_bundles,
-    signature,
 )
 from rtsep.errors import BundleError
 from rtsep.manifest import METADATA_KEY, Chunk
+from rtsep.signature import feature_count, signature
 from tests.rtsep import models
 
 GOOD = {

@@ -25,9 +25,11 @@ from tests.rtsep import models
 SEPARATOR = models.bundle(models.constant_masks()).manifest
 TRANSCRIBER = models.bundle(models.transcriber()).manifest
 AUDIO = models.bundle(models.fir_audio()).manifest
+QUERY, EMBED, SYNTHESISE = (models.bundle(data).manifest for data in models.query_model().values())
+EVERY = (SEPARATOR, TRANSCRIBER, AUDIO, QUERY, EMBED, SYNTHESISE)
 
 
-@pytest.mark.parametrize("manifest", [SEPARATOR, TRANSCRIBER, AUDIO], ids=lambda m: m.domain)
+@pytest.mark.parametrize("manifest", EVERY, ids=lambda m: m.task + m.domain)
 def test_round_trip(manifest: Manifest) -> None:
     assert decode(encode(manifest)) == manifest
 
@@ -132,6 +134,23 @@ def state(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (AUDIO, state(crossfade=60), "over half a chunk"),
         (AUDIO, state(chunk=1 << 20), "a huge chunk"),
         (AUDIO, state(chunk=0), "chunk"),
+        (SEPARATOR, changed(query=6), "a spectrogram to separate"),
+        (SEPARATOR, changed(task="query"), "query of mask"),
+        (QUERY, changed(task="separate"), "separate of spectrogram"),
+        (QUERY, changed(domain="mask"), "query of mask"),
+        (QUERY, changed(query=0), "no query vector"),
+        (QUERY, changed(query=5000), "query"),
+        (QUERY, changed(sample_rate=100), "sample rate 100"),
+        (QUERY, changed(lookahead=2), "a front end or lookahead"),
+        (QUERY, changed(spectrogram=None), "no spectrogram"),
+        (QUERY, changed(hop=4096), "no spectrogram"),
+        (QUERY, lambda f: f["spectrogram"].update(bins=1026), "no spectrogram"),
+        (QUERY, lambda f: f["spectrogram"].update(n_fft=1 << 17), "no spectrogram"),
+        (QUERY, lambda f: f["notes"].append(f["notes"][0]), "2 parts"),
+        (QUERY, lambda f: f["notes"][0].update(pitches=[60, 60]), "repeated pitches"),
+        (QUERY, state(crossfade=2), "cross-faded chunk"),
+        (QUERY, state(chunk=1 << 17), "huge"),
+        (SYNTHESISE, changed(notes=[]), "a score without notes"),
     ],
 )
 def test_contradictions(

@@ -1,0 +1,90 @@
+"""A query model as bundles: what separates, what makes queries, what plays scores."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from rtsep.manifest import FORMAT_VERSION, Chunk, Manifest, Notes, Spectrogram, Training
+from rtsep.query.model import Task, part_path
+from rtsep_export.query import networks
+from rtsep_export.query.networks import QueryModel
+from rtsep_export.to_onnx import write_bundle
+
+# As far as the network hears before and after a frame: 26 convolutions in a row.
+REACH = 26
+CHUNK, EXAMPLE = 600, 300
+STEM = "query"
+PITCHES = tuple(range(networks.LOWEST_NOTE, networks.LOWEST_NOTE + networks.NOTES))
+TIMED = ("mixture", "separated", "synthesised", "query_spectrogram", "logits", "score")
+DESCRIPTIONS: dict[Task, str] = {
+    "query": "one stem of a mixture, by a query vector",
+    "embed": "the query vector of an example",
+    "synthesise": "a score in the timbre of a mixture's stem",
+}
+
+
+class _Part(nn.Module):
+    """One of the model's functions, as a module of its own."""
+
+    def __init__(self, network: QueryModel, function: Callable[..., object]) -> None:
+        super().__init__()
+        self.network, self.function = network, function
+
+    def forward(self, *inputs: Tensor) -> object:
+        return self.function(*inputs)
+
+
+def export_query_model(
+    network: QueryModel, path: Path, name: str, training: Training, version: str, licence: str
+) -> list[Path]:
+    """Write the bundles of a model that separates; those beside `path` bear its name.
+
+    Returns
+    -------
+    list of Path
+        ``path``, then the one that makes queries and, where the model takes pitch and
+        timbre apart, the one that plays scores.
+    """
+    model = network.model
+    functions: dict[Task, Callable[..., object]] = {
+        "query": network
+        if model.transcribes
+        else lambda mixture, query: network(mixture, query)[0],
+        "embed": network.query,
+    }
+    if model.disentangles:
+        functions["synthesise"] = network.synthesise
+    written = []
+    for task, function in functions.items():
+        hears_notes = model.transcribes and task != "embed"
+        reach = 0 if task == "embed" else REACH
+        ahead = 0 if model.causal else reach
+        manifest = Manifest(
+            format=FORMAT_VERSION,
+            name=name if task == "query" else f"{name}-{task}",
+            version=version,
+            description=f"{model.title}: {DESCRIPTIONS[task]}",
+            licence=licence,
+            task=task,
+            domain="spectrogram",
+            notes=(Notes(stem=STEM, pitches=PITCHES, drums=False),) if hears_notes else (),
+            sample_rate=networks.SAMPLE_RATE,
+            hop=networks.HOP,
+            lookahead=0,
+            spectrogram=Spectrogram(n_fft=networks.N_FFT, bins=networks.BINS),
+            query=networks.QUERY,
+            state=Chunk(
+                chunk=EXAMPLE if task == "embed" else CHUNK,
+                left=reach + (reach if model.causal else 0),
+                right=ahead,
+                crossfade=0,
+            ),
+            inputs=(),
+            outputs=(),
+            training=training,
+        )
+        target = part_path(path, task)
+        write_bundle(_Part(network, function), manifest, target, timed=TIMED)
+        written.append(target)
+    return written

@@ -1,0 +1,79 @@
+"""``rtsep query``: one stem by example."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtsep.cli.batch import FORMATS, result_names, run_batch
+from rtsep.cli.console import complain, one_line, stdout
+from rtsep.errors import AudioError, OutputError, RtsepError
+from rtsep.query import enrolled
+from rtsep.query.model import QueryModel
+from rtsep.query.song import REST, OnProgress, Queried, embed_clip, query_song, query_vector
+
+
+def query_files(
+    files: Sequence[Path],
+    output: Path | None,
+    *,
+    example: str | None,
+    enroll: str | None,
+    score: Path | None,
+    model: str,
+    file_format: str,
+    overwrite: bool,
+) -> None:
+    """See ``rtsep query --help``.
+
+    Raises
+    ------
+    RtsepError
+        Something that concerns all files.
+    typer.Exit
+        With status 2, after all files, when some could not be used.
+    """
+    if enroll is not None:
+        _enrol(files, enroll, QueryModel(model), given=(output, example, score))
+        return
+    if example is None or output is None:
+        missing = "--example" if example is None else "--output"
+        raise RtsepError(f"no {missing}", "a clip of the instrument, and a folder for the results")
+    names = result_names(files)
+    if file_format not in FORMATS:
+        raise RtsepError(f"--format {file_format}", " or ".join(FORMATS))
+    network = QueryModel(model)
+    name, vector, remarks = query_vector(network, example)
+    if name == REST:
+        raise OutputError(f"an example called {REST}", "another name", "rename the clip")
+    for remark in remarks:
+        complain(remark)
+
+    def work(source: Path, song: str, on_progress: OnProgress) -> Queried:
+        return query_song(
+            network,
+            source,
+            output / song,
+            name,
+            vector,
+            score=score,
+            file_format=FORMATS[file_format],
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+
+    def describe(song: str, done: Queried) -> str:
+        return f"{done.folder}: {', '.join(done.files)} ({done.speed:.1f}x real time)"
+
+    run_batch(files, names, work, describe)
+
+
+def _enrol(files: Sequence[Path], name: str, model: QueryModel, given: tuple[object, ...]) -> None:
+    if len(files) != 1 or any(option is not None for option in given):
+        raise AudioError(
+            f"{len(files)} files and other options with --enroll", "one clip and nothing else"
+        )
+    enrolled.check_name(name)
+    vector, remarks = embed_clip(model, files[0])
+    for remark in remarks:
+        complain(remark)
+    path = enrolled.enrol(name, model, vector)
+    stdout().print(one_line(f"{name}: {path}"), markup=False, soft_wrap=True)

@@ -1,0 +1,123 @@
+"""Query vectors kept under a name: small JSON files, one a name."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import typer
+from msgspec import Meta
+
+from rtsep.errors import AudioError, OutputError
+from rtsep.output_file import replacing, unwritable
+from rtsep.query.model import QueryModel
+
+FORMAT_VERSION = 1
+SUFFIX = ".query.json"
+MAX_BYTES = 1 << 20
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
+Value = Annotated[float, Meta(ge=-1e6, le=1e6)]
+
+
+class Enrolled(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A query vector and the model that it is for.
+
+    Attributes
+    ----------
+    model, fingerprint : str
+        The model's name, and what tells it from others of that name.
+    """
+
+    rtsep_query: int
+    name: Name
+    model: str
+    fingerprint: str
+    vector: Annotated[tuple[Value, ...], Meta(min_length=1, max_length=4096)]
+
+
+def query_folder() -> Path:
+    """Where enrolled queries lie, by the system's custom for a program's own files."""
+    return Path(typer.get_app_dir("rtsep")) / "queries"
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a query's name.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        msgspec.convert(name, Name)
+    except msgspec.ValidationError:
+        raise OutputError(
+            f"{name!r} cannot be a query's name", "letters, digits, spaces, dots and dashes"
+        ) from None
+
+
+def enrol(name: str, model: QueryModel, vector: npt.NDArray[np.float32]) -> Path:
+    """Keep a query vector; one of the same name is replaced.
+
+    Raises
+    ------
+    OutputError
+        The name cannot be a file's, or the file cannot be written.
+    """
+    check_name(name)
+    kept = Enrolled(
+        rtsep_query=FORMAT_VERSION,
+        name=name,
+        model=model.name,
+        fingerprint=model.fingerprint,
+        vector=tuple(float(value) for value in vector),
+    )
+    data = msgspec.json.format(msgspec.json.encode(kept)) + b"\n"
+    path = query_folder() / f"{name}{SUFFIX}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from None
+    with replacing(path) as scratch:
+        scratch.write_bytes(data)
+    return path
+
+
+def enrolled_names() -> list[str]:
+    """Names of all queries that are kept."""
+    folder = query_folder()
+    return sorted(path.name.removesuffix(SUFFIX) for path in folder.glob(f"[!.]*{SUFFIX}"))
+
+
+def find_enrolled(name_or_path: str) -> Path | None:
+    """The file of a query by its name or path; None where it is neither."""
+    path = Path(name_or_path)
+    if name_or_path.endswith(SUFFIX) and path.is_file():
+        return path
+    path = query_folder() / f"{name_or_path}{SUFFIX}"
+    return path if Path(name_or_path).name == name_or_path and path.is_file() else None
+
+
+def load_enrolled(path: Path, model: QueryModel) -> npt.NDArray[np.float32]:
+    """The query vector in a file.
+
+    Raises
+    ------
+    AudioError
+        No query file, or one of another model.
+    """
+    try:
+        with path.open("rb") as file:
+            kept = msgspec.json.decode(file.read(MAX_BYTES), type=Enrolled)
+    except (OSError, msgspec.DecodeError) as error:
+        raise AudioError(f"{path} is no query file ({error})", "one from --enroll") from None
+    if kept.rtsep_query != FORMAT_VERSION:
+        raise AudioError(f"{path} is of version {kept.rtsep_query}", f"version {FORMAT_VERSION}")
+    if kept.fingerprint != model.fingerprint or len(kept.vector) != model.manifest.query:
+        raise AudioError(
+            f"{path} is a query of another model ({kept.model})",
+            f"one of {model.name}",
+            "enroll the clip again with this model",
+        )
+    return np.array(kept.vector, np.float32)

@@ -1,0 +1,207 @@
+"""The networks of a query model, run on whole clips.
+
+A model is one bundle that takes a stem out of a mixture, and beside it those of its other
+parts: ``msi.onnx``, ``msi-embed.onnx`` (the query vector of an example) and, where there
+is one, ``msi-synthesise.onnx`` (a score in a stem's timbre).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rtsep.backend import Device, Session
+from rtsep.bundle import Bundle, load_bundle
+from rtsep.errors import AudioError, BundleError
+from rtsep.manifest import Chunk, Manifest
+
+Floats = npt.NDArray[np.float32]
+Task = Literal["query", "embed", "synthesise"]
+
+SILENT_DB = -60.0
+LEAST_EXAMPLE_S = 0.5
+
+
+def part_path(path: Path, task: Task) -> Path:
+    """Where the part for a task lies, given the one that separates."""
+    return path if task == "query" else path.with_stem(f"{path.stem}-{task}")
+
+
+class QueryModel:
+    """The bundles of a query model.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        Of the bundle that separates.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Of the bundle that separates.
+    fingerprint : str
+        Of that bundle's bytes; query vectors belong to it alone.
+
+    Raises
+    ------
+    BundleError
+        No query model, or its parts do not belong together.
+    """
+
+    def __init__(self, name_or_path: str | Path, *, device: Device = "auto") -> None:
+        self._device = device
+        self._bundle = _of_task(load_bundle(name_or_path), "query")
+        self.name, self.manifest = self._bundle.name, self._bundle.manifest
+        self.fingerprint = hashlib.sha256(self._bundle.data).hexdigest()[:32]
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz, of what the networks hear."""
+        return self.manifest.sample_rate
+
+    @property
+    def n_fft(self) -> int:
+        """Of the spectrograms."""
+        assert self.manifest.spectrogram is not None
+        return self.manifest.spectrogram.n_fft
+
+    @property
+    def bins(self) -> int:
+        """Of the spectrograms."""
+        assert self.manifest.spectrogram is not None
+        return self.manifest.spectrogram.bins
+
+    def embed(self, magnitude: Floats) -> Floats:
+        """The query vector of an example, ``[frames, bins]`` to ``[query]``.
+
+        Longer ones are heard piece by piece and averaged, shorter ones over and over.
+        """
+        session = self._open("embed")
+        given = session.inputs["query_spectrogram"][0, 0]
+        count = max(round(len(magnitude) / len(given)), 1)
+        vectors = []
+        for start in np.linspace(0, max(len(magnitude) - len(given), 0), count).astype(int):
+            piece = magnitude[start : start + len(given)]
+            given[:] = np.resize(piece, given.shape)
+            session.run()
+            vectors.append(session.outputs["query"][0].copy())
+        vector: Floats = np.mean(vectors, axis=0, dtype=np.float32)
+        return vector
+
+    def separate(
+        self,
+        magnitude: Floats,
+        query: Floats,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[tuple[int, Floats, Floats | None]]:
+        """The stem that a query names.
+
+        Parameters
+        ----------
+        magnitude : float32 [frames, bins]
+            Of the mixture.
+
+        Yields
+        ------
+        first : int
+            Frame.
+        estimate : float32 [count, bins]
+            Magnitudes, none below 0.
+        logits : float32 [count, classes] or None
+            Of the notes, silence last, where the model hears any.
+        """
+        session = self._open("query")
+        session.inputs["query"][0] = query
+        for first, part in self._chunks(magnitude, session.inputs["mixture"][0, 0]):
+            session.run()
+            estimate = np.maximum(session.outputs["separated"][0, 0, part], 0.0)
+            logits = session.outputs.get("logits")
+            yield first, estimate, None if logits is None else logits[0].T[part].copy()
+            if on_progress is not None:
+                on_progress(first + len(estimate), len(magnitude))
+
+    def synthesise(self, magnitude: Floats, score: Floats, query: Floats) -> Floats:
+        """Magnitudes ``[frames, bins]`` of a score in the stem's timbre.
+
+        Parameters
+        ----------
+        magnitude : float32 [frames, bins]
+            Of the mixture.
+        score : float32 [frames, classes]
+            One 1 a frame, silence last.
+
+        Raises
+        ------
+        BundleError
+            The model plays no scores.
+        """
+        session = self._open("synthesise")
+        session.inputs["query"][0] = query
+        given, found = session.inputs["score"][0].T, []
+        scores = self._chunks(score, given)
+        for (_, part), _ in zip(
+            self._chunks(magnitude, session.inputs["mixture"][0, 0]), scores, strict=True
+        ):
+            session.run()
+            found.append(np.maximum(session.outputs["synthesised"][0, 0, part], 0.0))
+        return np.concatenate(found)
+
+    def _chunks(self, rows: Floats, window: Floats) -> Iterator[tuple[int, slice]]:
+        """Fill `window` with one chunk and its context after the other, zeros outside."""
+        state = self.manifest.state
+        assert isinstance(state, Chunk)
+        for first in range(0, len(rows), state.chunk):
+            start = first - state.left
+            stop = min(start + len(window), len(rows))
+            window.fill(0.0)
+            window[max(-start, 0) : stop - start] = rows[max(start, 0) : stop]
+            yield first, slice(state.left, state.left + min(state.chunk, len(rows) - first))
+
+    def _open(self, task: Task) -> Session:
+        bundle = self._bundle
+        if task != "query":
+            assert bundle.path is not None
+            bundle = _of_task(load_bundle(part_path(bundle.path, task)), task)
+            if _kind(bundle.manifest) != _kind(self.manifest):
+                raise BundleError(
+                    f"bundle {bundle.name} works on other spectrograms or queries than {self.name}",
+                    "the parts of one model",
+                    "export them together",
+                )
+        return Session(bundle, device=self._device)
+
+
+def check_example(audio: Floats, sample_rate: int, label: str) -> None:
+    """Refuse an example that names no instrument.
+
+    Raises
+    ------
+    AudioError
+        It is silent or too short.
+    """
+    seconds = audio.shape[-1] / sample_rate
+    if seconds < LEAST_EXAMPLE_S:
+        raise AudioError(
+            f"{label} lasts {seconds:.2f} s",
+            f"an example of at least {LEAST_EXAMPLE_S:g} s",
+            "a few seconds of the instrument alone are best",
+        )
+    if np.sqrt(np.mean(audio**2)) < 10 ** (SILENT_DB / 20):
+        raise AudioError(f"{label} is silent", "an example of the instrument alone")
+
+
+def _kind(manifest: Manifest) -> tuple[object, ...]:
+    return manifest.sample_rate, manifest.hop, manifest.spectrogram, manifest.query
+
+
+def _of_task(bundle: Bundle, task: Task) -> Bundle:
+    if bundle.manifest.task != task:
+        raise BundleError(
+            f"bundle {bundle.name}, a model to {bundle.manifest.task}",
+            f"one to {task}",
+            "'rtsep models' lists what each bundle is for",
+        )
+    return bundle

@@ -1,0 +1,218 @@
+"""Whole files: the stem that a query names, what is left, its notes, a new score in it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from rtsep.audio_files import AudioReader, AudioWriter, Format
+from rtsep.errors import AudioError
+from rtsep.midi_files import write_midi
+from rtsep.note_events import Note
+from rtsep.output_folder import OutputFolder
+from rtsep.query import enrolled
+from rtsep.query.model import QueryModel, check_example
+from rtsep.query.score import play_score, read_score
+from rtsep.query.spectra import magnitudes, mask, masked
+from rtsep.rates import native_rate
+from rtsep.resample import Resampler
+
+Floats = npt.NDArray[np.float32]
+OnProgress = Callable[[int, int], None]
+
+REST = "rest"
+LEAST_NOTE_FRAMES = 4
+# Of an example's energy, the share that its own query has to bring back.
+LEAST_SHARE = 0.6
+RANGE_DB = 50.0
+
+
+@dataclass(frozen=True)
+class Queried:
+    """What became of one file.
+
+    Attributes
+    ----------
+    folder : Path
+    files : list of str
+        Written to it.
+    notes : list of Note
+        In samples of the file.
+    """
+
+    folder: Path
+    files: list[str]
+    notes: list[Note]
+    frames: int
+    sample_rate: int
+    wall_s: float
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def speed(self) -> float:
+        """Seconds of audio done in a second."""
+        return self.frames / self.sample_rate / max(self.wall_s, 1e-9)
+
+
+def query_vector(model: QueryModel, example: str) -> tuple[str, Floats, list[str]]:
+    """Name, vector and remarks of an example: a clip, a query file or an enrolled name.
+
+    Raises
+    ------
+    AudioError
+        None of them, or one that names no instrument.
+    """
+    path = enrolled.find_enrolled(example)
+    if path is not None:
+        name = path.name.removesuffix(enrolled.SUFFIX)
+        return name, enrolled.load_enrolled(path, model), []
+    clip = Path(example)
+    if not clip.exists() and clip.name == example:
+        names = ", ".join(enrolled.enrolled_names()) or "none"
+        raise AudioError(
+            f"no clip and no enrolled query '{example}'",
+            f"a file, or one of: {names}",
+            "'rtsep query --enroll NAME CLIP' keeps one",
+        )
+    return clip.stem, *embed_clip(model, clip)
+
+
+def embed_clip(model: QueryModel, clip: Path) -> tuple[Floats, list[str]]:
+    """The query vector of a clip, and what is odd about the clip.
+
+    Raises
+    ------
+    AudioError
+        The clip cannot be read, is silent or too short.
+    """
+    with AudioReader(clip) as reader:
+        audio = np.concatenate(list(reader.blocks()), axis=1)
+        rate = reader.sample_rate
+    check_example(audio, rate, str(clip))
+    heard = magnitudes(mono_at(audio, rate, model.sample_rate), *_grid(model), model.bins)
+    vector = model.embed(heard)
+    kept = np.concatenate([estimate for _, estimate, _ in model.separate(heard, vector)])
+    share = float((mask(kept, heard) * heard**2).sum() / max((heard**2).sum(), 1e-12))
+    remarks = []
+    if share < LEAST_SHARE:
+        remarks.append(
+            f"{clip.name}: the model finds only {100 * share:.0f}% of it in what it names; "
+            "is there more than one instrument in it?"
+        )
+    return vector, remarks
+
+
+def query_song(
+    model: QueryModel,
+    source: Path,
+    folder: Path,
+    name: str,
+    vector: Floats,
+    *,
+    score: Path | None = None,
+    file_format: Format = "wav",
+    overwrite: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Queried:
+    """Write ``<name>``, ``rest`` and ``<folder>.mid``, and a score in the stem's timbre.
+
+    Parameters
+    ----------
+    name, vector
+        From `query_vector`.
+    score : Path, optional
+        A MIDI file; its notes become ``<name>-<score>``.
+
+    Raises
+    ------
+    RtsepError
+        Something in it cannot be used; nothing is written.
+    """
+    started = perf_counter()
+    played = None if score is None else read_score(score)
+    with AudioReader(source) as reader, OutputFolder(folder, overwrite=overwrite) as out:
+        mix = np.concatenate(list(reader.blocks()), axis=1)
+        rate, work_rate = reader.sample_rate, native_rate(reader.sample_rate)
+        heard = magnitudes(mono_at(mix, rate, model.sample_rate), *_grid(model), model.bins)
+        logits: list[Floats] = []
+        estimates: list[Floats] = []
+
+        def masks() -> Iterator[tuple[int, Floats]]:
+            for first, estimate, classes in model.separate(heard, vector, on_progress):
+                estimates.append(estimate)
+                if classes is not None:
+                    logits.append(classes)
+                yield first, mask(estimate, heard[first : first + len(estimate)])
+
+        hop = model.manifest.hop * work_rate // model.sample_rate
+        n_fft = 2 * round(model.n_fft * work_rate / model.sample_rate / 2)
+        stem = masked(at_rate(mix, rate, work_rate), masks(), n_fft, hop)
+        stem = at_rate(stem, work_rate, rate)[:, : mix.shape[1]]
+        stem = np.pad(stem, ((0, 0), (0, mix.shape[1] - stem.shape[1])))
+        files = {f"{name}.{file_format}": (stem, rate), f"{REST}.{file_format}": (mix - stem, rate)}
+        notes: list[Note] = []
+        remarks: list[str] = []
+        if logits:
+            sounding = np.concatenate(logits).argmax(1)
+            notes = notes_of(sounding, np.concatenate(estimates), name, model, rate)
+            write_midi(out.path / f"{folder.name}.mid", notes, rate, [name], drums=())
+        if played is not None and score is not None:
+            audio, octaves = play_score(model, heard, vector, played, notes)
+            files[f"{name}-{score.stem}.{file_format}"] = (audio[None], model.sample_rate)
+            if octaves:
+                remarks.append(
+                    f"{score.name} is moved by {octaves:+d} octaves, to the stem's range"
+                )
+        for file, (audio, file_rate) in files.items():
+            writer = AudioWriter(out.path / file, file_rate, audio.shape[0], file_format)
+            try:
+                writer.write(audio)
+                writer.close()
+            finally:
+                writer.abandon()
+        written = sorted(path.name for path in out.path.iterdir())
+    wall_s = perf_counter() - started
+    return Queried(folder, written, notes, mix.shape[1], rate, wall_s, remarks)
+
+
+def notes_of(
+    classes: npt.NDArray[np.int64], estimate: Floats, name: str, model: QueryModel, rate: int
+) -> list[Note]:
+    """Runs of frames in which one pitch sounds, as notes in samples at `rate`."""
+    pitches = model.manifest.notes[0].pitches
+    level = np.sqrt((estimate**2).sum(1))
+    reference = max(float(level.max()), 1e-9)
+    frame = rate * model.manifest.hop / model.sample_rate
+    edges = [0, *(np.flatnonzero(np.diff(classes)) + 1).tolist(), len(classes)]
+    notes = []
+    for start, stop in pairwise(edges):
+        if classes[start] < len(pitches) and stop - start >= LEAST_NOTE_FRAMES:
+            loudness_db = 20 * np.log10(max(float(level[start:stop].max()) / reference, 1e-6))
+            velocity = int(np.clip(127 * (1 + loudness_db / RANGE_DB), 1, 127))
+            onset, offset = round(start * frame), round(stop * frame)
+            notes.append(Note(name, pitches[int(classes[start])], velocity, onset, offset))
+    return notes
+
+
+def mono_at(audio: Floats, rate: int, target: int) -> Floats:
+    """All channels as one, at another rate."""
+    mono: Floats = audio.mean(axis=0, keepdims=True, dtype=np.float32)
+    (row,) = at_rate(mono, rate, target)
+    return np.asarray(row, np.float32)
+
+
+def at_rate(audio: Floats, rate: int, target: int) -> Floats:
+    """Audio [channels, samples] at another rate."""
+    if rate == target:
+        return audio
+    resampler = Resampler(rate, target, audio.shape[0])
+    converted: Floats = np.concatenate([resampler.process(audio), resampler.finish()], axis=1)
+    return converted
+
+
+def _grid(model: QueryModel) -> tuple[int, int]:
+    return model.n_fft, model.manifest.hop

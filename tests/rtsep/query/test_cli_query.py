@@ -1,0 +1,145 @@
+"""``rtsep query``: one of two sines out of a mix, by example."""
+
+import json
+
+import mido
+import numpy as np
+import pytest
+
+from rtsep.query import enrolled
+from tests.rtsep import models
+from tests.rtsep.cli import read_audio, write_audio
+
+LOW_HZ, HIGH_HZ = 523.25, 1567.98  # C5, G6
+SECONDS = 2.5
+
+
+def sine(hertz, rate=48_000, seconds=SECONDS, channels=2):
+    time = np.arange(round(seconds * rate)) / rate
+    sounding = np.clip((time - 0.5) / 0.1, 0, 1) * np.clip((2.0 - time) / 0.1, 0, 1)
+    wave = 0.3 * np.sin(2 * np.pi * hertz * time) * sounding
+    return np.stack([wave, 0.5 * wave][:channels]).astype(np.float32)
+
+
+@pytest.fixture
+def query(rtsep, monkeypatch):
+    models.save_query_model(rtsep.folder)
+    for name in ("HOME", "XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(rtsep.folder / "home"))
+    write_audio(rtsep.folder / "duo.wav", sine(LOW_HZ) + sine(HIGH_HZ))
+    write_audio(rtsep.folder / "high.wav", sine(HIGH_HZ, channels=1))
+    write_audio(rtsep.folder / "low.wav", sine(LOW_HZ, channels=1))
+    return rtsep
+
+
+def run(query, *arguments):
+    outcome = query("query", *arguments, "--model", "test.onnx")
+    assert (outcome.status, outcome.err) == (0, "")
+    return outcome
+
+
+@pytest.mark.parametrize(("name", "hertz", "pitch"), [("low", LOW_HZ, 72), ("high", HIGH_HZ, 91)])
+def test_an_example_takes_its_instrument_out_of_a_song(query, name, hertz, pitch):
+    outcome = run(query, "duo.wav", "--example", f"{name}.wav", "-o", "out")
+    assert "out/duo" in outcome.out
+    assert query.files() == {f"duo/{name}.wav", "duo/rest.wav", "duo/duo.mid"}
+    stem, rest = (read_audio(query.folder / f"out/duo/{n}.wav") for n in (name, "rest"))
+    np.testing.assert_allclose(stem + rest, sine(LOW_HZ) + sine(HIGH_HZ), atol=1e-5)
+    middle = slice(40_000, 80_000)
+    np.testing.assert_allclose(stem[:, middle], sine(hertz)[:, middle], atol=5e-3)
+    track = mido.MidiFile(query.folder / "out/duo/duo.mid").tracks[1]
+    assert track.name == name
+    notes = [m for m in track if m.type in ("note_on", "note_off")]
+    assert [(m.type, m.note) for m in notes] == [("note_on", pitch), ("note_off", pitch)]
+    # 960 ticks a beat at 120 beats a minute.
+    assert notes[0].time / 1920 == pytest.approx(0.5, abs=0.1)
+    assert notes[1].time / 1920 == pytest.approx(1.5, abs=0.15)
+
+
+@pytest.mark.parametrize("rate", [22_050, 44_100, 96_000])
+def test_any_rate_and_format(query, rate):
+    mix = sine(LOW_HZ, rate) + sine(HIGH_HZ, rate)
+    write_audio(query.folder / "song.flac", mix, rate)
+    run(query, "song.flac", "--example", "high.wav", "-o", "out", "--format", "flac")
+    stem, rest = (read_audio(query.folder / f"out/song/{n}.flac") for n in ("high", "rest"))
+    assert stem.shape == rest.shape == mix.shape
+    middle = slice(rate, rate + rate // 2)
+    np.testing.assert_allclose(stem[:, middle], sine(HIGH_HZ, rate)[:, middle], atol=5e-3)
+
+
+def test_an_enrolled_query_is_taken_by_its_name(query):
+    outcome = run(query, "--enroll", "my piccolo", "high.wav")
+    path = enrolled.query_folder() / "my piccolo.query.json"
+    assert str(path) in outcome.out
+    assert json.loads(path.read_text())["model"] == "test"
+    run(query, "duo.wav", "--example", "my piccolo", "-o", "out")
+    run(query, "duo.wav", "--example", "high.wav", "-o", "by-clip")
+    one, other = (
+        read_audio(query.folder / place)
+        for place in ("out/duo/my piccolo.wav", "by-clip/duo/high.wav")
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_score_is_played_in_the_stems_range(query):
+    file = mido.MidiFile(ticks_per_beat=960)
+    track = mido.MidiTrack()
+    file.tracks.append(track)
+    for pitch in (67, 69):  # two octaves below the stem's G6
+        track.append(mido.Message("note_on", note=pitch, velocity=90, time=0))
+        track.append(mido.Message("note_off", note=pitch, time=960))
+    file.save(query.folder / "tune.mid")
+    words = ("duo.wav", "--example", "high.wav", "--synthesize", "tune.mid", "-o", "out")
+    outcome = query("query", *words, "--model", "test.onnx")
+    assert outcome.status == 0
+    assert "tune.mid is moved by +2 octaves" in outcome.err
+    audio = read_audio(query.folder / "out/duo/high-tune.wav")[0]
+    for start, hertz in ((0.1, 1567.98), (0.6, 1760.0)):
+        part = audio[round(start * 16_000) : round((start + 0.3) * 16_000)]
+        peak = np.abs(np.fft.rfft(part * np.hanning(len(part)), 16_000)).argmax()
+        assert abs(peak - hertz) < 12
+
+
+def test_what_cannot_be_used_is_refused_in_one_line(query):
+    write_audio(query.folder / "silent.wav", np.zeros((1, 48_000), np.float32))
+    write_audio(query.folder / "short.wav", sine(HIGH_HZ)[:, 24_000:34_000])
+    (query.folder / "no.mid").write_text("no")
+    mido.MidiFile(tracks=[mido.MidiTrack()]).save(query.folder / "empty.mid")
+    common = ("--model", "test.onnx")
+    for words, said in {
+        ("--example", "silent.wav", "-o", "out"): "silent.wav is silent",
+        ("--example", "short.wav", "-o", "out"): "short.wav lasts 0.21 s",
+        ("--example", "oboe", "-o", "out"): "no clip and no enrolled query 'oboe'",
+        ("--example", "gone/oboe.wav", "-o", "out"): "cannot be read",
+        ("-o", "out"): "no --example",
+        ("--example", "high.wav"): "no --output",
+        ("--example", "high.wav", "-o", "out", "--format", "mp3"): "--format mp3",
+        ("--example", "high.wav", "-o", "out", "--synthesize", "no.mid"): "no.mid is no score",
+        ("--example", "high.wav", "-o", "out", "--synthesize", "empty.mid"): "holds no notes",
+        ("--enroll", "a/b"): "cannot be a query's name",
+        ("--enroll", "x", "-o", "out"): "one clip and nothing else",
+    }.items():
+        assert said in query.refuses("query", "duo.wav", *words, *common)
+        assert query.files() == set()
+    assert "no bundle at query" in query.refuses("query", "duo.wav", "--example", "a", "-o", "out")
+    (query.folder / "rest.wav").write_bytes((query.folder / "high.wav").read_bytes())
+    words = ("query", "duo.wav", "--example", "rest.wav", "-o", "out", *common)
+    assert "an example called rest" in query.refuses(*words)
+
+
+def test_a_query_of_another_model_is_refused(query):
+    run(query, "--enroll", "piccolo", "high.wav")
+    path = enrolled.query_folder() / "piccolo.query.json"
+    kept = json.loads(path.read_text()) | {"fingerprint": "0" * 32}
+    path.write_text(json.dumps(kept))
+    words = ("query", "duo.wav", "--example", "piccolo", "-o", "out", "--model", "test.onnx")
+    assert "a query of another model" in query.refuses(*words)
+
+
+def test_an_example_of_several_instruments_is_said_and_used(query):
+    write_audio(query.folder / "both.wav", sine(LOW_HZ) + 1.05 * sine(HIGH_HZ))
+    words = ("query", "duo.wav", "--example", "both.wav", "-o", "out", "--model", "test.onnx")
+    outcome = query(*words)
+    assert outcome.status == 0
+    assert "is there more than one instrument in it?" in outcome.err
+    assert "duo/both.wav" in query.files()

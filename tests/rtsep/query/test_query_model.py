@@ -1,0 +1,129 @@
+"""A model's parts, run by chunks, and query vectors kept under a name."""
+
+import numpy as np
+import pytest
+
+from rtsep.errors import AudioError, BundleError, OutputError
+from rtsep.query import enrolled
+from rtsep.query.model import QueryModel, check_example, part_path
+from tests.rtsep import models
+
+BINS, SPLIT = models.QUERY_SPECTROGRAM.bins, models.QUERY_SPLIT
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return models.save_query_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def model(path):
+    return QueryModel(path, device="cpu")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("APPDATA", str(tmp_path / "config"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("frames", [5, 106, 250, 2000])
+def test_examples_of_any_length_become_vectors(model, frames):
+    low = np.zeros((frames, BINS), np.float32)
+    low[:, 10] = 3.0
+    np.testing.assert_allclose(model.embed(low), [1.0, 0.0], atol=1e-5)
+    low[:, 500] = 1.0
+    np.testing.assert_allclose(model.embed(low), [0.75, 0.25], atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 99, 100, 101, 350])
+def test_chunks_join_without_a_seam(model, frames):
+    mixture = np.random.default_rng(0).random((frames, BINS), np.float32)
+    query = np.array([1.0, 0.25], np.float32)
+    expected = mixture * np.where(np.arange(BINS) < SPLIT, 1.0, 0.25).astype(np.float32)
+    position, seen = 0, []
+    parts = model.separate(mixture, query, lambda *done: seen.append(done))
+    for first, estimate, logits in parts:
+        assert first == position
+        np.testing.assert_allclose(estimate, expected[first : first + len(estimate)], atol=1e-6)
+        assert logits.shape == (len(estimate), len(models.QUERY_NOTES.pitches) + 1)
+        position += len(estimate)
+    assert position == frames
+    assert seen[-1] == (frames, frames)
+
+
+def test_a_score_is_played_frame_by_frame(model):
+    score = np.zeros((230, len(models.QUERY_NOTES.pitches) + 1), np.float32)
+    score[:, -1] = 1.0
+    score[50:60] = 0.0
+    score[50:60, models.QUERY_NOTES.pitches.index(69)] = 1.0
+    found = model.synthesise(np.ones((230, BINS), np.float32), score, np.ones(2, np.float32))
+    assert found.shape == (230, BINS)
+    frames, bins = np.nonzero(found > 1.0)
+    assert set(frames) == set(range(50, 60))
+    assert set(bins) == {round(440 * 2048 / 16_000)}
+
+
+def test_what_is_no_query_model_is_refused(path, tmp_path):
+    with pytest.raises(BundleError, match="a model to embed; expected one to query"):
+        QueryModel(part_path(path, "embed"))
+    with pytest.raises(BundleError, match="a model to separate; expected one to query"):
+        QueryModel("live")
+    (tmp_path / "alone.onnx").write_bytes(path.read_bytes())
+    with pytest.raises(BundleError, match=r"no bundle at .*alone-embed\.onnx"):
+        QueryModel(tmp_path / "alone.onnx").embed(np.ones((100, BINS), np.float32))
+
+    (tmp_path / "alone-embed.onnx").write_bytes(
+        models.edit_manifest(part_path(path, "embed").read_bytes(), lambda f: f.update(hop=161))
+    )
+    with pytest.raises(BundleError, match="works on other spectrograms"):
+        QueryModel(tmp_path / "alone.onnx").embed(np.ones((100, BINS), np.float32))
+
+
+def test_silent_and_short_examples_are_refused():
+    check_example(np.full((1, 8000), 0.1, np.float32), 16_000, "clip")
+    with pytest.raises(AudioError, match=r"clip lasts 0\.25 s; expected an example of at least"):
+        check_example(np.ones((1, 4000), np.float32), 16_000, "clip")
+    with pytest.raises(AudioError, match="clip is silent"):
+        check_example(np.full((2, 16_000), 5e-4, np.float32), 16_000, "clip")
+
+
+def test_queries_are_kept_and_found_by_name(model, home):
+    vector = np.array([0.25, -0.5], np.float32)
+    path = enrolled.enrol("my oboe", model, vector)
+    assert path.is_relative_to(home)
+    assert enrolled.enrolled_names() == ["my oboe"]
+    assert enrolled.find_enrolled("my oboe") == path
+    assert enrolled.find_enrolled(str(path)) == path
+    assert enrolled.find_enrolled("your oboe") is None
+    np.testing.assert_array_equal(enrolled.load_enrolled(path, model), vector)
+    enrolled.enrol("my oboe", model, 2 * vector)
+    np.testing.assert_array_equal(enrolled.load_enrolled(path, model), 2 * vector)
+
+
+@pytest.mark.parametrize("name", ["", "../oboe", "a/b", ".hidden", "x" * 65, "nul\0"])
+def test_names_that_cannot_be_files_are_refused(model, home, name):
+    with pytest.raises(OutputError, match="cannot be a query's name"):
+        enrolled.enrol(name, model, np.zeros(2, np.float32))
+    assert enrolled.enrolled_names() == []
+    assert home.exists()
+
+
+def test_query_files_of_other_models_and_damaged_ones_are_refused(model, home):
+    path = enrolled.enrol("oboe", model, np.zeros(2, np.float32))
+    text = path.read_text()
+    for changed, words in {
+        text.replace(model.fingerprint, "0" * 32): "a query of another model",
+        text.replace('"rtsep_query": 1', '"rtsep_query": 2'): "of version 2",
+        text[:40]: "no query file",
+        text.replace("0.0", "1e99"): "no query file",
+        "": "no query file",
+    }.items():
+        assert changed != text
+        path.write_text(changed)
+        with pytest.raises(AudioError, match=words) as caught:
+            enrolled.load_enrolled(path, model)
+        assert "\n" not in str(caught.value)
+    assert home.exists()
