@@ -111,6 +111,10 @@ def train(
     supervision: Annotated[
         Supervision, typer.Option(help="What a separator learns from.")
     ] = Supervision.stems,
+    start: Annotated[
+        str | None,
+        typer.Option("--start-from", help="Begin with this bundle's weights.", metavar="BUNDLE"),
+    ] = None,
 ) -> None:
     """Train a network for a while; an interrupted run continues where it stopped.
 
@@ -149,6 +153,13 @@ def train(
         from rtsep_export.transcription import TranscriptionTask
 
         task = TranscriptionTask(rendered, workers=workers)
+    if start is not None:
+        from rtsep_export.from_onnx import start_from
+        from rtsep_export.origin import note_start
+
+        known = load_bundle(start)
+        start_from(task.network, known)
+        note_start(output, known)
     console = Console()
     with progress_bar() as progress:
         bar = progress.add_task(network, total=1.0)

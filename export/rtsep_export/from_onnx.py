@@ -51,6 +51,36 @@ def load_transcriber(bundle: Bundle) -> Transcriber:
     return network
 
 
+def start_from(network: nn.Module, bundle: Bundle) -> None:
+    """Give a network the weights of a bundle; all heads of a separator get its only one's.
+
+    Raises
+    ------
+    BundleError
+        A bundle of another network, or of one of another size.
+    """
+    if isinstance(network, Transcriber):
+        network.load_state_dict(load_transcriber(bundle).state_dict())
+        return
+    assert isinstance(network, Separator)
+    known = load_separator(bundle)
+    (head,) = known.heads.values()
+    try:
+        network.trunk.load_state_dict(known.trunk.state_dict())
+        for own in network.heads.values():
+            own.load_state_dict(head.state_dict())
+    except RuntimeError:
+        raise BundleError(
+            f"bundle {bundle.name}, {_size(known)}", f"a separator of {_size(network)}"
+        ) from None
+
+
+def _size(network: Separator) -> str:
+    trunk = network.trunk
+    features = trunk.input.in_features
+    return f"{trunk.channels} channels, {len(trunk.blocks)} blocks and {features} features"
+
+
 def _fill(network: nn.Module, found: dict[str, Tensor], bundle: Bundle, kind: str) -> None:
     wanted = network.state_dict()
     if any(key not in found or found[key].shape != value.shape for key, value in wanted.items()):

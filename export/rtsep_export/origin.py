@@ -5,10 +5,14 @@ from pathlib import Path
 
 import torch
 
+from rtsep.bundle import Bundle
 from rtsep.errors import SetupError
 from rtsep.manifest import Training
+from rtsep.output_file import replacing
 from rtsep_export.collections import OPEN_COLLECTIONS
 from rtsep_export.render import FONTS
+
+START = "started-from.txt"
 
 
 def training_record(run: Path, rendered: Path, network: str) -> Training:
@@ -43,6 +47,8 @@ def training_record(run: Path, rendered: Path, network: str) -> Training:
         songs[key] = songs.get(key, 0) + 1
     fonts = sorted({recipe["font"] for recipe in recipes})
     state = torch.load(state_path, weights_only=True, map_location="cpu")
+    start = run / START
+    begun = f" from {start.read_text()}" if start.is_file() else ""
     seconds = sum(_seconds(p) for p in sorted(rendered.glob("*/mix.flac")))
     return Training(
         data=tuple(f"{c}: {n} songs, {licence}" for (c, licence), n in sorted(songs.items())),
@@ -50,10 +56,18 @@ def training_record(run: Path, rendered: Path, network: str) -> Training:
         audio_hours=round(seconds / 3600, 2),
         command=(
             f"rtsep-export train {network} --minutes {state['elapsed'] / 60:.0f} "
-            f"({state['step']} steps on a CPU)"
+            f"({state['step']} steps on a CPU{begun})"
         ),
         remarks="rendered with FluidSynth and pedalboard; no recording of a performance",
     )
+
+
+def note_start(run: Path, bundle: Bundle) -> None:
+    """Keep in a run's folder which bundle its weights began with, and how that was trained."""
+    run.mkdir(parents=True, exist_ok=True)
+    text = f"{bundle.name} {bundle.manifest.version}: {bundle.manifest.training.command}"
+    with replacing(run / START) as scratch:
+        scratch.write_text(text)
 
 
 def _seconds(path: Path) -> float:

@@ -7,11 +7,15 @@ import torch
 from pedalboard.io import AudioFile
 
 from rtsep.bundle import load_bundle
+from rtsep.errors import BundleError
 from rtsep.features import FeatureExtractor
 from rtsep.networks import open_network
 from rtsep_export import features as training_features
-from rtsep_export.from_onnx import load_separator, load_transcriber
+from rtsep_export.from_onnx import load_separator, load_transcriber, start_from
+from rtsep_export.separation import Shape, make_separator
+from rtsep_export.tcn import CYCLE
 from rtsep_export.to_onnx import OPSET, export_separator, export_transcriber
+from rtsep_export.transcription import make_transcriber
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +96,33 @@ def test_what_ships_says_what_its_weights_say(shipped, music):
     assert len(rows) > 1000 if bundle.manifest.name == "offline" else len(rows) == frames
     (opset,) = [entry.version for entry in onnx.load_from_string(bundle.data).opset_import]
     assert opset == OPSET
+
+
+@pytest.mark.parametrize("name", ["live", "notes"])
+def test_training_goes_on_from_what_ships(name):
+    bundle = load_bundle(name)
+    if name == "notes":
+        known, network = load_transcriber(bundle), make_transcriber()
+    else:
+        known = load_separator(bundle)
+        shape = Shape(
+            ("live", "relaxed"), known.trunk.channels, len(known.trunk.blocks) // len(CYCLE)
+        )
+        network = make_separator(shape, bundle.manifest.front_ends)
+    start_from(network, bundle)
+    heard = torch.randn(1, 40, network.trunk.input.in_features)
+    with torch.no_grad():
+        theirs, ours = known.eval()(heard), network.eval()(heard)
+    if name == "notes":
+        assert all(torch.equal(a, b) for a, b in zip(theirs, ours, strict=True))
+    else:
+        assert torch.equal(theirs["live"], ours["live"])
+        assert torch.equal(theirs["live"], ours["relaxed"])
+
+
+def test_training_does_not_start_from_another_network():
+    other = make_separator(Shape(("live",), 32, 1))
+    with pytest.raises(BundleError, match="expected a separator of 32 channels"):
+        start_from(other, load_bundle("live"))
+    with pytest.raises(BundleError, match="no transcriber"):
+        start_from(make_transcriber(), load_bundle("live"))
