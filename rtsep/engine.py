@@ -16,7 +16,7 @@ from rtsep.bundle import Bundle
 from rtsep.errors import AudioError, BundleError
 from rtsep.kernels import streams
 from rtsep.latency import step_gain
-from rtsep.networks import Network, open_network
+from rtsep.networks import Network, QueriedNetwork, open_network
 from rtsep.note_events import NoteEvent
 from rtsep.presets import Preset
 from rtsep.rates import NATIVE_RATES
@@ -26,6 +26,7 @@ from rtsep.transcriber import Transcriber
 Floats = NDArray[np.float32]
 
 MAX_BLOCK = 8192
+QUERIED = "query"
 _NEVER = sys.maxsize
 
 
@@ -39,6 +40,9 @@ class Engine:
     transcriber : Bundle or None
         None: stems only.
     preset : Preset
+    query : Bundle, optional
+        A query model for live use: one more stem, `QUERIED`, in front of the separator's,
+        of what `ask` names.  It is taken out of the others, so that all sum to the mix.
     device : {"auto", "cuda", "cpu"}
         "auto" is CUDA where it is really there.
 
@@ -63,6 +67,7 @@ class Engine:
         transcriber: Bundle | None,
         preset: Preset,
         *,
+        query: Bundle | None = None,
         device: Device = "auto",
     ) -> None:
         if separator is None and transcriber is None:
@@ -76,12 +81,18 @@ class Engine:
                 )
         self._separation: tuple[Bundle, Model] | None = None
         self._transcription: tuple[Bundle, Network] | None = None
-        if separator is not None:
+        self._queried: QueriedNetwork | None = None
+        if separator is not None and query is not None:
+            self._queried = QueriedNetwork(separator, query, device=device)
+            self._separation = separator, self._queried
+        elif separator is not None:
             self._separation = separator, open_separator(separator, preset, device=device)
         if transcriber is not None:
             self._transcription = transcriber, open_network(transcriber, device=device)
         self.preset = preset
         self.stems = () if separator is None else separator.manifest.stems
+        if self._queried is not None:
+            self.stems = (QUERIED, *self.stems)
         self.bad_samples = 0
         self.sample_rate = 0
         self.channels = 0
@@ -261,6 +272,18 @@ class Engine:
             self._given += count
             given += count
         return given
+
+    def ask(self, query: Floats) -> None:
+        """Name the stem `QUERIED` by a query vector; heard within a tenth of a second.
+
+        Raises
+        ------
+        ValueError
+            Another length than the query model's, or there is no such model.
+        """
+        if self._queried is None:
+            raise ValueError("an engine without a query model; expected one")
+        self._queried.ask(query)
 
     def take_notes(self) -> list[NoteEvent]:
         """The note events since the last call, in the order they were decided."""

@@ -139,7 +139,8 @@ class Manifest(Strict, frozen=True, kw_only=True):
     ----------
     task : {"separate", "transcribe", "query", "embed", "synthesise"}
         The last three are the parts of a query model: one stem of a mixture, which a query
-        vector names; the vector of an example; a new score in the stem's timbre.
+        vector names; the vector of an example; a new score in the stem's timbre.  "query" of
+        the domain "mask" is for live use: one mask, by taps.
     domain : {"mask", "audio", "notes", "spectrogram"}
         "mask": features in, masks in the bands of the first front end out.
         "audio": waveform in, stems out (chunk state only).  "notes": features in,
@@ -158,6 +159,8 @@ class Manifest(Strict, frozen=True, kw_only=True):
         What query models work on.
     query : int
         Length of their query vector, else 0.
+    query_space : str
+        Which network made the vectors that they understand.
     """
 
     format: int
@@ -175,6 +178,7 @@ class Manifest(Strict, frozen=True, kw_only=True):
     front_ends: tuple[FrontEnd, ...] = ()
     spectrogram: Spectrogram | None = None
     query: Annotated[int, Meta(ge=0, le=4096)] = 0
+    query_space: Annotated[str, Meta(pattern=r"^([0-9a-f]{32})?$")] = ""
     state: Taps | Chunk
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -250,16 +254,29 @@ def _check(m: Manifest) -> None:
 
     for text in _texts(msgspec.to_builtins(m)):
         need(all(c.isprintable() or c in "\n\t" for c in text), "control characters", "text")
-    if m.task in QUERY_TASKS or m.domain == "spectrogram":
-        _check_query(m, need)
+    need(
+        (m.task in QUERY_TASKS) == (m.query > 0) == bool(m.query_space),
+        f"a query vector of {m.query} values to {m.task}",
+        "one for query models and their space, none for others",
+    )
+    need(
+        (m.domain == "spectrogram") == (m.spectrogram is not None),
+        f"a spectrogram for the domain {m.domain}",
+        "one for the domain of that name",
+    )
+    if m.spectrogram is not None:
+        _check_spectrogram(m, m.spectrogram, need)
         return
-    need(m.spectrogram is None and not m.query, f"a spectrogram to {m.task}", "none")
     need(m.sample_rate in NATIVE_RATES, f"sample rate {m.sample_rate}", f"one of {NATIVE_RATES}")
+    if m.task in QUERY_TASKS:
+        by_taps = m.domain == "mask" and isinstance(m.state, Taps)
+        need(m.task == "query" and by_taps, f"{m.task} of {m.domain}", "query of mask, by taps")
+        need(not m.stems and not m.notes, "stems or notes of a live query", "neither")
     need((m.task == "transcribe") == (m.domain == "notes"), f"{m.task} of {m.domain}", "a pair")
     if m.task == "separate":
         need(len(m.stems) >= 2, f"{len(m.stems)} stems", "at least one and a residual")
         need(len(set(m.stems)) == len(m.stems), "two stems of one name", "different names")
-    else:
+    if m.task == "transcribe":
         need(len(m.notes) >= 1, "no notes", "the notes of at least one stem")
         heard = [notes.stem for notes in m.notes]
         need(len(set(heard)) == len(heard), "two notes of one stem", "different stems")
@@ -295,20 +312,19 @@ def _check(m: Manifest) -> None:
         need(band_count(end) <= MAX_BANDS, "a huge number of bands", f"at most {MAX_BANDS}")
 
 
-def _check_query(m: Manifest, need: Callable[[bool, str, str], None]) -> None:
-    need(m.task in QUERY_TASKS and m.domain == "spectrogram", f"{m.task} of {m.domain}", "a pair")
+def _check_spectrogram(
+    m: Manifest, spectrogram: Spectrogram, need: Callable[[bool, str, str], None]
+) -> None:
+    need(m.task in QUERY_TASKS, f"{m.task} of {m.domain}", "a query model")
     low, high = FILE_RATE_RANGE
     need(low <= m.sample_rate <= high, f"sample rate {m.sample_rate}", f"{low} to {high}")
     need(not m.front_ends and not m.lookahead, "a front end or lookahead", "a spectrogram alone")
-    need(m.query >= 1, "no query vector", "its length")
-    spectrogram = m.spectrogram
     need(
-        spectrogram is not None
-        and spectrogram.n_fft % 2 == 0
+        spectrogram.n_fft % 2 == 0
         and spectrogram.n_fft <= 65536
         and spectrogram.bins <= spectrogram.n_fft // 2 + 1
         and m.hop <= spectrogram.n_fft,
-        "no spectrogram that can be",
+        "a spectrogram that cannot be",
         "an even FFT of at most 65,536, bins that it has, and a hop within it",
     )
     need(len(m.notes) <= 1, f"{len(m.notes)} parts that it hears", "one")
@@ -316,7 +332,7 @@ def _check_query(m: Manifest, need: Callable[[bool, str, str], None]) -> None:
     for notes in m.notes:
         repeated = len(set(notes.pitches)) != len(notes.pitches)
         need(bool(notes.pitches) and not repeated, "no or repeated pitches", "each once")
-    need(isinstance(m.state, Chunk), "a query model by taps", "the chunk state")
+    need(isinstance(m.state, Chunk), "a spectrogram by taps", "the chunk state")
     if isinstance(m.state, Chunk):
         size = m.state.chunk + m.state.left + m.state.right
         need(size <= 1 << 16 and not m.state.crossfade, "a huge or cross-faded chunk", "neither")

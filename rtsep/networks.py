@@ -14,6 +14,9 @@ from rtsep.overlap_add import ChunkRunner
 
 Array = npt.NDArray[np.float32]
 
+# A tenth of a second at a network's hop of 256 samples.
+RAMP_FRAMES = 19
+
 
 class Network(Protocol):
     """A network that is fed frame by frame.
@@ -134,6 +137,88 @@ class TapsNetwork:
         self._taps.fill(0.0)
         self._frame = 0
         self.error = None
+
+
+class QueriedNetwork:
+    """A separator's masks with one more stem in front, the one that a query names.
+
+    What the query's mask takes is that stem's, and the others share the rest as they would
+    the whole.  A new query is gone over to in `RAMP_FRAMES` frames.
+
+    Parameters
+    ----------
+    separator, asked : Bundle
+        Of the same front ends and hop, both by taps.
+
+    Raises
+    ------
+    BundleError
+        They do not fit together, or cannot be loaded or run.
+    """
+
+    delay_frames = 0
+
+    def __init__(self, separator: Bundle, asked: Bundle, *, device: Device = "auto") -> None:
+        base, own = separator.manifest, asked.manifest
+        if own.task != "query" or own.domain != "mask":
+            raise BundleError(
+                f"bundle {asked.name}, a model to {own.task}",
+                "a query model for live use",
+                "'rtsep models' lists what each bundle is for",
+            )
+        if (base.front_ends, base.hop, base.lookahead) != (own.front_ends, own.hop, own.lookahead):
+            raise BundleError(
+                f"bundle {asked.name}, which hears the mix in another way than {separator.name}",
+                "the same front ends, hop and lookahead",
+                "take the separator that it was made for",
+            )
+        if not isinstance(base.state, Taps):
+            raise BundleError(f"bundle {separator.name}, which runs by chunks", "one by taps")
+        self._base = open_network(separator, device=device)
+        session = Session(asked, device=device)
+        assert isinstance(own.state, Taps)
+        self._asked = TapsNetwork(session, own.state)
+        self.device = self._base.device
+        shared, mask = self._base.outputs["masks"], self._asked.outputs["masks"]
+        self._shared, self._mask = shared[0], mask[0, 0]
+        self.outputs = {"masks": np.zeros((1, 1 + shared.shape[1], shared.shape[2]), np.float32)}
+        self._query = session.inputs["query"][0]
+        self._target, self._step = self._query.copy(), np.zeros_like(self._query)
+        self._left = 0
+
+    def ask(self, query: Array) -> None:
+        """Go over to another query vector, float32 [query]."""
+        if query.shape != self._query.shape:
+            raise ValueError(f"a query of shape {query.shape}; expected {self._query.shape}")
+        self._target = query.astype(np.float32)
+        self._step = (self._target - self._query) / np.float32(RAMP_FRAMES)
+        self._left = RAMP_FRAMES
+
+    @property
+    def error(self) -> BundleError | None:
+        """See `Network.error`."""
+        return self._base.error or self._asked.error
+
+    def push(self, features: Array) -> int:
+        """See `Network.push`; always 1."""
+        if self._left:
+            self._left -= 1
+            self._query += self._step
+            if not self._left:
+                self._query[:] = self._target
+        self._base.push(features)
+        self._asked.push(features)
+        masks = self.outputs["masks"][0]
+        masks[0] = self._mask
+        np.multiply(self._shared, 1.0 - self._mask, out=masks[1:])
+        return 1
+
+    def reset(self) -> None:
+        """See `Network.reset`; the last query stays."""
+        self._base.reset()
+        self._asked.reset()
+        self._query[:] = self._target
+        self._left = 0
 
 
 class ChunkNetwork:

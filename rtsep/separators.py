@@ -119,7 +119,8 @@ class MaskSeparator:
         self._feature_row = np.zeros(self._features.n_features, np.float32)
         end = manifest.front_ends[0]
         edges = band_edges(end.min_hz, end.max_hz, end.min_width_hz, end.ratio)
-        n_stems = len(manifest.stems)
+        self._masks = network.outputs["masks"]
+        n_stems = self._masks.shape[1]
         self._stft = MaskingStft(
             n_fft=n_fft,
             synthesis=preset.synthesis,
@@ -128,7 +129,6 @@ class MaskSeparator:
             channels=channels,
             mask_matrix=band_matrix(edges, n_fft, sample_rate, cover=True),
         )
-        self._masks = network.outputs["masks"]
         # From the frame that is in use to the newest one that can be there.
         rows = self._delay_frames + 1
         self._ring = np.zeros((rows, n_stems, len(edges) - 1), np.float32)

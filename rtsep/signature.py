@@ -20,6 +20,8 @@ def signature(manifest: Manifest) -> tuple[Shapes, Shapes]:
     chunk, masks           features [1, T, F]           masks [1, T, S, B]
     chunk, notes           features [1, T, F]           onset, frame, velocity [1, T, N]
     chunk, audio           audio [1, 2, T]              stems [1, S, 2, T]
+    taps, query            features [1, F],             masks [1, 1, B],
+                           taps [L, K, C], query [1, Q] activations [L, C]
     query                  mixture [1, 1, T, K],        separated [1, 1, T, K],
                            query [1, Q]                 logits [1, N + 1, T]
     embed                  query_spectrogram            query [1, Q]
@@ -36,7 +38,7 @@ def signature(manifest: Manifest) -> tuple[Shapes, Shapes]:
     m, state = manifest, manifest.state
     if m.spectrogram is not None and isinstance(state, Chunk):
         return _query_signature(m, m.spectrogram.bins, state.left + state.chunk + state.right)
-    n_stems = len(m.stems)
+    n_stems = 1 if m.task == "query" else len(m.stems)
     time = (state.left + state.chunk + state.right,) if isinstance(state, Chunk) else ()
     if m.domain == "audio":
         return {"audio": (1, 2, *time)}, {"stems": (1, n_stems, 2, *time)}
@@ -51,6 +53,8 @@ def signature(manifest: Manifest) -> tuple[Shapes, Shapes]:
         layers = len(state.dilations)
         inputs["taps"] = (layers, state.taps, state.channels)
         outputs["activations"] = (layers, state.channels)
+    if m.query:
+        inputs["query"] = (1, m.query)
     return inputs, outputs
 
 

@@ -10,6 +10,7 @@ import typer
 from msgspec import Meta
 
 from rtsep.errors import AudioError, OutputError
+from rtsep.manifest import Manifest
 from rtsep.output_file import replacing, unwritable
 from rtsep.query.model import QueryModel
 
@@ -22,18 +23,20 @@ Value = Annotated[float, Meta(ge=-1e6, le=1e6)]
 
 
 class Enrolled(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A query vector and the model that it is for.
+    """A query vector and the models that it is for.
 
     Attributes
     ----------
-    model, fingerprint : str
-        The model's name, and what tells it from others of that name.
+    model : str
+        The name of the one that made it.
+    space : str
+        As of `rtsep.manifest.Manifest.query_space`.
     """
 
     rtsep_query: int
     name: Name
     model: str
-    fingerprint: str
+    space: str
     vector: Annotated[tuple[Value, ...], Meta(min_length=1, max_length=4096)]
 
 
@@ -70,7 +73,7 @@ def enrol(name: str, model: QueryModel, vector: npt.NDArray[np.float32]) -> Path
         rtsep_query=FORMAT_VERSION,
         name=name,
         model=model.name,
-        fingerprint=model.fingerprint,
+        space=model.space,
         vector=tuple(float(value) for value in vector),
     )
     data = msgspec.json.format(msgspec.json.encode(kept)) + b"\n"
@@ -99,8 +102,8 @@ def find_enrolled(name_or_path: str) -> Path | None:
     return path if Path(name_or_path).name == name_or_path and path.is_file() else None
 
 
-def load_enrolled(path: Path, model: QueryModel) -> npt.NDArray[np.float32]:
-    """The query vector in a file.
+def load_enrolled(path: Path, manifest: Manifest) -> npt.NDArray[np.float32]:
+    """The query vector in a file, for a model with this manifest.
 
     Raises
     ------
@@ -114,10 +117,10 @@ def load_enrolled(path: Path, model: QueryModel) -> npt.NDArray[np.float32]:
         raise AudioError(f"{path} is no query file ({error})", "one from --enroll") from None
     if kept.rtsep_query != FORMAT_VERSION:
         raise AudioError(f"{path} is of version {kept.rtsep_query}", f"version {FORMAT_VERSION}")
-    if kept.fingerprint != model.fingerprint or len(kept.vector) != model.manifest.query:
+    if kept.space != manifest.query_space or len(kept.vector) != manifest.query:
         raise AudioError(
             f"{path} is a query of another model ({kept.model})",
-            f"one of {model.name}",
+            f"one for {manifest.name}",
             "enroll the clip again with this model",
         )
     return np.array(kept.vector, np.float32)

@@ -5,7 +5,6 @@ parts: ``msi.onnx``, ``msi-embed.onnx`` (the query vector of an example) and, wh
 is one, ``msi-synthesise.onnx`` (a score in a stem's timbre).
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -42,8 +41,8 @@ class QueryModel:
     ----------
     manifest : Manifest
         Of the bundle that separates.
-    fingerprint : str
-        Of that bundle's bytes; query vectors belong to it alone.
+    space : str
+        Which query vectors it understands.
 
     Raises
     ------
@@ -54,8 +53,12 @@ class QueryModel:
     def __init__(self, name_or_path: str | Path, *, device: Device = "auto") -> None:
         self._device = device
         self._bundle = _of_task(load_bundle(name_or_path), "query")
+        if self._bundle.manifest.domain != "spectrogram":
+            raise BundleError(
+                f"bundle {self._bundle.name}, a query model for live use", "one for files"
+            )
         self.name, self.manifest = self._bundle.name, self._bundle.manifest
-        self.fingerprint = hashlib.sha256(self._bundle.data).hexdigest()[:32]
+        self.space = self.manifest.query_space
 
     @property
     def sample_rate(self) -> int:
@@ -194,7 +197,8 @@ def check_example(audio: Floats, sample_rate: int, label: str) -> None:
 
 
 def _kind(manifest: Manifest) -> tuple[object, ...]:
-    return manifest.sample_rate, manifest.hop, manifest.spectrogram, manifest.query
+    grid = (manifest.sample_rate, manifest.hop, manifest.spectrogram)
+    return (*grid, manifest.query, manifest.query_space)
 
 
 def _of_task(bundle: Bundle, task: Task) -> Bundle:

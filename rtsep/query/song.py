@@ -69,7 +69,7 @@ def query_vector(model: QueryModel, example: str) -> tuple[str, Floats, list[str
     path = enrolled.find_enrolled(example)
     if path is not None:
         name = path.name.removesuffix(enrolled.SUFFIX)
-        return name, enrolled.load_enrolled(path, model), []
+        return name, enrolled.load_enrolled(path, model.manifest), []
     clip = Path(example)
     if not clip.exists() and clip.name == example:
         names = ", ".join(enrolled.enrolled_names()) or "none"

@@ -13,6 +13,8 @@ Every factory returns the bytes of a bundle: `save` writes them to a file, and
 `fir_audio`            audio-domain non-causal FIR; `fir_stems` is its reference
 `transcriber`          taps transcriber that hears the level of a note's band
 `failing_taps`         constant masks, but the run fails on loud input
+`live_query`           taps query model: low bands by the first value of the query,
+                       high ones by the second
 `query_model`          three bundles: examples of low or high sound name the low or
                        high half of a mix; sines are heard and played as notes
 =====================  ======================================================
@@ -545,6 +547,7 @@ def transcriber(
 
 QUERY_SPECTROGRAM = mf.Spectrogram(n_fft=2048, bins=1024)
 QUERY_RATE, QUERY_HOP, QUERY_SPLIT = 16_000, 160, 128  # the split lies at 1 kHz
+QUERY_SPACE = "0123456789abcdef" * 2
 QUERY_NOTES = mf.Notes(stem="query", pitches=tuple(range(60, 100)), drums=False)
 
 
@@ -610,6 +613,7 @@ def query_model() -> dict[str, bytes]:
             front_ends=(),
             spectrogram=QUERY_SPECTROGRAM,
             query=2,
+            query_space=QUERY_SPACE,
             state=mf.Chunk(chunk=100, left=3, right=3, crossfade=0),
             inputs=(),
             outputs=(),
@@ -630,3 +634,41 @@ def save_query_model(folder: Path) -> Path:
     for task, data in query_model().items():
         save(data, folder / ("test.onnx" if task == "query" else f"test-{task}.onnx"))
     return folder / "test.onnx"
+
+
+def live_query(*, hop: int = 256) -> bytes:
+    """A mask that is the query's first value below 1 kHz and its second one above."""
+    state = mf.Taps(channels=1, taps=1, dilations=(1,))
+    low = (EDGES_HZ[:-1] < 1000.0).astype(np.float32)
+    manifest = make_manifest(
+        task="query",
+        stems=(),
+        hop=hop,
+        query=2,
+        query_space=QUERY_SPACE,
+        state=state,
+        inputs=(),
+        outputs=(),
+    )
+    inputs, outputs = (
+        tuple(mf.Tensor(name=name, shape=shape) for name, shape in shapes.items())
+        for shapes in signature(manifest)
+    )
+    manifest = msgspec.structs.replace(manifest, inputs=inputs, outputs=outputs)
+    node = helper.make_node
+    nodes = [
+        node("MatMul", ["query", "halves"], ["row"]),
+        node("Reshape", ["row", "shape"], ["shaped"]),
+        # The features and the history count for nothing, but are read.
+        node("ReduceSum", ["features"], ["sum"], keepdims=0),
+        node("Mul", ["sum", "nothing"], ["none"]),
+        node("Add", ["shaped", "none"], ["masks"]),
+        node("Squeeze", ["taps", "one"], ["activations"]),
+    ]
+    weights: dict[str, npt.NDArray[Any]] = {
+        "halves": np.stack([low, 1 - low]),
+        "shape": np.array([1, 1, N_BANDS], np.int64),
+        "nothing": np.array(0.0, np.float32),
+        "one": np.array([1], np.int64),
+    }
+    return graph_bytes(nodes, inputs, outputs, weights, manifest)

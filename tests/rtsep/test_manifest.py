@@ -26,7 +26,8 @@ SEPARATOR = models.bundle(models.constant_masks()).manifest
 TRANSCRIBER = models.bundle(models.transcriber()).manifest
 AUDIO = models.bundle(models.fir_audio()).manifest
 QUERY, EMBED, SYNTHESISE = (models.bundle(data).manifest for data in models.query_model().values())
-EVERY = (SEPARATOR, TRANSCRIBER, AUDIO, QUERY, EMBED, SYNTHESISE)
+LIVE_QUERY = models.bundle(models.live_query()).manifest
+EVERY = (SEPARATOR, TRANSCRIBER, AUDIO, QUERY, EMBED, SYNTHESISE, LIVE_QUERY)
 
 
 @pytest.mark.parametrize("manifest", EVERY, ids=lambda m: m.task + m.domain)
@@ -134,18 +135,23 @@ def state(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (AUDIO, state(crossfade=60), "over half a chunk"),
         (AUDIO, state(chunk=1 << 20), "a huge chunk"),
         (AUDIO, state(chunk=0), "chunk"),
-        (SEPARATOR, changed(query=6), "a spectrogram to separate"),
-        (SEPARATOR, changed(task="query"), "query of mask"),
-        (QUERY, changed(task="separate"), "separate of spectrogram"),
-        (QUERY, changed(domain="mask"), "query of mask"),
-        (QUERY, changed(query=0), "no query vector"),
+        (SEPARATOR, changed(query=6), "a query vector of 6 values to separate"),
+        (SEPARATOR, changed(task="query"), "a query vector of 0 values to query"),
+        (SEPARATOR, changed(spectrogram={"n_fft": 64, "bins": 32}), "for the domain mask"),
+        (LIVE_QUERY, changed(task="embed"), "embed of mask"),
+        (LIVE_QUERY, changed(stems=["a", "b"]), "stems or notes of a live query"),
+        (LIVE_QUERY, changed(query_space=""), "a query vector"),
+        (LIVE_QUERY, changed(query_space="xyz"), "query_space"),
+        (QUERY, changed(task="separate"), "a query vector of 2 values to separate"),
+        (QUERY, changed(domain="mask"), "a spectrogram for the domain mask"),
+        (QUERY, changed(query=0), "a query vector of 0 values"),
         (QUERY, changed(query=5000), "query"),
         (QUERY, changed(sample_rate=100), "sample rate 100"),
         (QUERY, changed(lookahead=2), "a front end or lookahead"),
-        (QUERY, changed(spectrogram=None), "no spectrogram"),
-        (QUERY, changed(hop=4096), "no spectrogram"),
-        (QUERY, lambda f: f["spectrogram"].update(bins=1026), "no spectrogram"),
-        (QUERY, lambda f: f["spectrogram"].update(n_fft=1 << 17), "no spectrogram"),
+        (QUERY, changed(spectrogram=None), "a spectrogram for the domain"),
+        (QUERY, changed(hop=4096), "a spectrogram that cannot be"),
+        (QUERY, lambda f: f["spectrogram"].update(bins=1026), "a spectrogram that"),
+        (QUERY, lambda f: f["spectrogram"].update(n_fft=1 << 17), "a spectrogram that"),
         (QUERY, lambda f: f["notes"].append(f["notes"][0]), "2 parts"),
         (QUERY, lambda f: f["notes"][0].update(pitches=[60, 60]), "repeated pitches"),
         (QUERY, state(crossfade=2), "cross-faded chunk"),

@@ -1,5 +1,6 @@
 """A query model as bundles: what separates, what makes queries, what plays scores."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,14 @@ class _Part(nn.Module):
 
     def forward(self, *inputs: Tensor) -> object:
         return self.function(*inputs)
+
+
+def query_space(network: QueryModel) -> str:
+    """What tells the query vectors of a network from those of others: its weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.queryNet.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 def export_query_model(
@@ -74,6 +83,7 @@ def export_query_model(
             lookahead=0,
             spectrogram=Spectrogram(n_fft=networks.N_FFT, bins=networks.BINS),
             query=networks.QUERY,
+            query_space=query_space(network),
             state=Chunk(
                 chunk=EXAMPLE if task == "embed" else CHUNK,
                 left=reach + (reach if model.causal else 0),

@@ -130,7 +130,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(query):
 def test_a_query_of_another_model_is_refused(query):
     run(query, "--enroll", "piccolo", "high.wav")
     path = enrolled.query_folder() / "piccolo.query.json"
-    kept = json.loads(path.read_text()) | {"fingerprint": "0" * 32}
+    kept = json.loads(path.read_text()) | {"space": "0" * 32}
     path.write_text(json.dumps(kept))
     words = ("query", "duo.wav", "--example", "piccolo", "-o", "out", "--model", "test.onnx")
     assert "a query of another model" in query.refuses(*words)

@@ -98,9 +98,9 @@ def test_queries_are_kept_and_found_by_name(model, home):
     assert enrolled.find_enrolled("my oboe") == path
     assert enrolled.find_enrolled(str(path)) == path
     assert enrolled.find_enrolled("your oboe") is None
-    np.testing.assert_array_equal(enrolled.load_enrolled(path, model), vector)
+    np.testing.assert_array_equal(enrolled.load_enrolled(path, model.manifest), vector)
     enrolled.enrol("my oboe", model, 2 * vector)
-    np.testing.assert_array_equal(enrolled.load_enrolled(path, model), 2 * vector)
+    np.testing.assert_array_equal(enrolled.load_enrolled(path, model.manifest), 2 * vector)
 
 
 @pytest.mark.parametrize("name", ["", "../oboe", "a/b", ".hidden", "x" * 65, "nul\0"])
@@ -115,7 +115,7 @@ def test_query_files_of_other_models_and_damaged_ones_are_refused(model, home):
     path = enrolled.enrol("oboe", model, np.zeros(2, np.float32))
     text = path.read_text()
     for changed, words in {
-        text.replace(model.fingerprint, "0" * 32): "a query of another model",
+        text.replace(model.space, "0" * 32): "a query of another model",
         text.replace('"rtsep_query": 1', '"rtsep_query": 2'): "of version 2",
         text[:40]: "no query file",
         text.replace("0.0", "1e99"): "no query file",
@@ -124,6 +124,6 @@ def test_query_files_of_other_models_and_damaged_ones_are_refused(model, home):
         assert changed != text
         path.write_text(changed)
         with pytest.raises(AudioError, match=words) as caught:
-            enrolled.load_enrolled(path, model)
+            enrolled.load_enrolled(path, model.manifest)
         assert "\n" not in str(caught.value)
     assert home.exists()
