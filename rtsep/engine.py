@@ -30,6 +30,11 @@ QUERIED = "query"
 _NEVER = sys.maxsize
 
 
+def with_query(stems: tuple[str, ...]) -> tuple[str, ...]:
+    """A separator's stems and the one that a query names."""
+    return (*stems[:-1], QUERIED, stems[-1])
+
+
 class Engine:
     """Separates and transcribes one stream.
 
@@ -41,8 +46,8 @@ class Engine:
         None: stems only.
     preset : Preset
     query : Bundle, optional
-        A query model for live use: one more stem, `QUERIED`, in front of the separator's,
-        of what `ask` names.  It is taken out of the others, so that all sum to the mix.
+        A query model for live use: one more stem, `QUERIED`, before the residual, of what
+        `ask` names.  It is taken out of the others, so that all sum to the mix.
     device : {"auto", "cuda", "cpu"}
         "auto" is CUDA where it is really there.
 
@@ -92,7 +97,7 @@ class Engine:
         self.preset = preset
         self.stems = () if separator is None else separator.manifest.stems
         if self._queried is not None:
-            self.stems = (QUERIED, *self.stems)
+            self.stems = with_query(self.stems)
         self.bad_samples = 0
         self.sample_rate = 0
         self.channels = 0

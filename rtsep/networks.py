@@ -140,7 +140,7 @@ class TapsNetwork:
 
 
 class QueriedNetwork:
-    """A separator's masks with one more stem in front, the one that a query names.
+    """A separator's masks with one more stem, which a query names, before the residual.
 
     What the query's mask takes is that stem's, and the others share the rest as they would
     the whole.  A new query is gone over to in `RAMP_FRAMES` frames.
@@ -209,8 +209,10 @@ class QueriedNetwork:
         self._base.push(features)
         self._asked.push(features)
         masks = self.outputs["masks"][0]
-        masks[0] = self._mask
-        np.multiply(self._shared, 1.0 - self._mask, out=masks[1:])
+        masks[:-2] = self._shared[:-1]
+        masks[-1] = self._shared[-1]
+        masks *= 1.0 - self._mask
+        masks[-2] = self._mask
         return 1
 
     def reset(self) -> None:

@@ -193,6 +193,17 @@ def live(
             metavar="FILE",
         ),
     ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            help="One more stem, of the instrument in this clip or of this enrolled name.",
+            metavar="CLIP|NAME",
+        ),
+    ] = None,
+    query_model: Annotated[
+        str | None,
+        typer.Option(help="Model that hears the query, by name or path.", metavar="BUNDLE"),
+    ] = None,
     no_notes: Annotated[bool, typer.Option("--no-notes", help="Stems only.")] = False,
     midi_out: Annotated[
         str | None,
@@ -255,6 +266,8 @@ def live(
             midi_out=midi_out,
             bridge=bridge,
             bind=bind,
+            query=query,
+            query_model=query_model,
         )
     )
 

@@ -15,8 +15,10 @@ from rtsep.cli.console import complain, stdout
 from rtsep.cli.endings import Endings
 from rtsep.cli.systems import choose_system
 from rtsep.cli.view import TerminalView, View, choose_view
+from rtsep.engine import with_query
 from rtsep.errors import RtsepError
 from rtsep.live.listeners import Listener, Listeners
+from rtsep.live.queries import session_query
 from rtsep.live.session import (
     LIVE_PRESETS,
     NO_TRANSCRIBER,
@@ -57,6 +59,8 @@ class Options:
     midi_out: str | None = None
     bridge: bool = False
     bind: str | None = None
+    query: str | None = None
+    query_model: str | None = None
 
 
 def play(options: Options) -> None:
@@ -109,6 +113,8 @@ def decide(options: Options) -> dict[str, str]:
         "preset": options.preset,
         "model": options.model,
         "transcriber": None if options.notes else NO_TRANSCRIBER,
+        "query": options.query,
+        "query_model": options.query_model,
     }
     return {key: value for key, value in decided.items() if value is not None}
 
@@ -136,8 +142,10 @@ def choose_session(
     separator = find_separator(session.model or PRESETS[session.preset].bundle)
     if session.transcriber != NO_TRANSCRIBER:
         find_transcriber(session.transcriber)
+    session_query(session)
     if path is not None and file is None:
-        save_session(session, path, separator.manifest.stems)
+        stems = separator.manifest.stems
+        save_session(session, path, stems if session.query is None else with_query(stems))
         file = _OverriddenFile(path, decided)
         complain(f"{path} is new; edit it while this plays")
     return session, file

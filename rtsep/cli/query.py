@@ -7,8 +7,9 @@ from rtsep.cli.batch import FORMATS, result_names, run_batch
 from rtsep.cli.console import complain, one_line, stdout
 from rtsep.errors import AudioError, OutputError, RtsepError
 from rtsep.query import enrolled
+from rtsep.query.examples import query_vector, remarks_on
 from rtsep.query.model import QueryModel
-from rtsep.query.song import REST, OnProgress, Queried, embed_clip, query_song, query_vector
+from rtsep.query.song import REST, OnProgress, Queried, query_song
 
 
 def query_files(
@@ -41,10 +42,10 @@ def query_files(
     if file_format not in FORMATS:
         raise RtsepError(f"--format {file_format}", " or ".join(FORMATS))
     network = QueryModel(model)
-    name, vector, remarks = query_vector(network, example)
+    name, vector = query_vector(network.embedder, example)
     if name == REST:
         raise OutputError(f"an example called {REST}", "another name", "rename the clip")
-    for remark in remarks:
+    for remark in remarks_on(network, example, vector):
         complain(remark)
 
     def work(source: Path, song: str, on_progress: OnProgress) -> Queried:
@@ -72,8 +73,8 @@ def _enrol(files: Sequence[Path], name: str, model: QueryModel, given: tuple[obj
             f"{len(files)} files and other options with --enroll", "one clip and nothing else"
         )
     enrolled.check_name(name)
-    vector, remarks = embed_clip(model, files[0])
-    for remark in remarks:
+    _, vector = query_vector(model.embedder, str(files[0]))
+    for remark in remarks_on(model, str(files[0]), vector):
         complain(remark)
-    path = enrolled.enrol(name, model, vector)
+    path = enrolled.enrol(name, model.manifest, vector)
     stdout().print(one_line(f"{name}: {path}"), markup=False, soft_wrap=True)

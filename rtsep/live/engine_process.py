@@ -46,12 +46,15 @@ class Task:
         For `rtsep.realtime.make_realtime`.
     mix : str
         Name of the shared memory with the mix.
+    query : tuple of float
+        The vector of the session's query, if it has one.
     """
 
     session: Session
     sample_rate: int
     priority: int
     mix: str
+    query: tuple[float, ...] = ()
 
 
 @contextmanager
@@ -261,10 +264,10 @@ class EngineProcess:
             read_ring(self._segment["ring"][channel], first, row)
         return StemBlock(first, self.latency, stems, audio)
 
-    def apply(self, session: Session) -> None:
-        """Send a session of the same structure."""
+    def apply(self, session: Session, query: tuple[float, ...]) -> None:
+        """Send a session of the same structure, and the vector of its query."""
         with suppress(OSError):
-            self._pipe.send(session)
+            self._pipe.send((session, query))
 
     def close(self) -> None:
         """End the process and let go of its memory; the callback must not show its slot."""

@@ -16,6 +16,7 @@ from rtsep.live.engine_process import EngineProcess, Task
 from rtsep.live.handover import Handover, TraceEntry
 from rtsep.live.hosts import AudioHost
 from rtsep.live.note_feed import NoteFeed
+from rtsep.live.queries import session_query
 from rtsep.live.report import Reporter, stated_latency
 from rtsep.live.session import Session, SessionFile, same_structure
 from rtsep.live.status import State, Status
@@ -68,6 +69,7 @@ class Live:
         self.handover = Handover(log_callbacks=log_callbacks)
         self.restarts = 0
         self._file = session_file
+        self._query: tuple[float, ...] = ()
         self._tell = say
         self._message = ""
         self._current: EngineProcess | None = None
@@ -93,6 +95,7 @@ class Live:
         """
         self.host.open(self.handover)
         self._open = True
+        self._query = session_query(self.session)
         lock_memory()  # of the callback; what an engine is granted, it tells itself
         self._next = self._launch(self.session)
 
@@ -117,7 +120,8 @@ class Live:
 
     def _launch(self, session: Session) -> EngineProcess:
         slot = 1 - self._current.slot if self._current is not None else 0
-        task = Task(session, self.host.sample_rate, self.host.priority, self.handover.mix.name)
+        rate, priority = self.host.sample_rate, self.host.priority
+        task = Task(session, rate, priority, self.handover.mix.name, self._query)
         return EngineProcess(self.handover, slot, task, self._say)
 
     def _engines(self) -> list[EngineProcess]:
@@ -150,6 +154,12 @@ class Live:
 
     def change(self, session: Session) -> None:
         """Play by another session from now on, at once or, with another engine, soon."""
+        if (session.query, session.query_model) != (self.session.query, self.session.query_model):
+            try:
+                self._query = session_query(session)
+            except RtsepError as error:
+                self._say(f"{error} The session stays as it was.")
+                return
         old, self.session = self.session, session
         newest = self._next or self._current
         if newest is None or self._given_up or not same_structure(old, session):
@@ -160,7 +170,7 @@ class Live:
                 self._next = self._launch(session)
             return
         for engine in self._engines():
-            engine.apply(session)
+            engine.apply(session, self._query)
 
     def _drop_next(self) -> None:
         if self._next is not None:

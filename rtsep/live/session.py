@@ -143,6 +143,11 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
     model, transcriber : str or None
         Names or paths; None is the one that ships.  The transcriber "none" gives no
         notes.
+    query : str or None
+        An example, by its clip or the name it was enrolled by: one more stem of that
+        instrument.
+    query_model : str or None
+        Name or path of the model that hears it.
     stems : dict of str to Strip
         A stem that is not named has a strip that changes nothing.
     monitor : Monitor
@@ -152,6 +157,8 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
     preset: str = "live"
     model: str | None = None
     transcriber: str | None = None
+    query: str | None = None
+    query_model: str | None = None
     stems: dict[str, Strip] = {}
     monitor: Monitor = Monitor()
     midi: Midi = Midi()
@@ -168,11 +175,17 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
 
 def same_structure(a: Session, b: Session) -> bool:
     """Whether `Mixer.apply` can go from one to the other; else it takes a new engine."""
-    return (a.preset, a.model, a.transcriber) == (b.preset, b.model, b.transcriber) and all(
+    return _engine(a) == _engine(b) and all(
         [_kind(effect) for effect in a.strip(stem).effects]
         == [_kind(effect) for effect in b.strip(stem).effects]
         for stem in a.stems.keys() | b.stems.keys()
     )
+
+
+def _engine(session: Session) -> tuple[object, ...]:
+    """All that an engine is made of; which query it follows may change."""
+    models = (session.model, session.transcriber, session.query_model)
+    return (session.preset, *models, session.query is None)
 
 
 def _kind(effect: Effect) -> tuple[Any, ...]:
@@ -308,6 +321,7 @@ def session_text(session: Session, stems: tuple[str, ...]) -> str:
         entry("preset", session.preset, ", ".join(LIVE_PRESETS)),
         optional("model", session.model, "live", "name or path of a model"),
         optional("transcriber", session.transcriber, "none", '"none": no notes'),
+        optional("query", session.query, "oboe.wav", "one more stem: a clip, or an enrolled name"),
         "",
         "[monitor]  # the sum of all stems below",
         entry("gain_db", session.monitor.gain_db, "-120 to 24"),

@@ -22,6 +22,7 @@ from rtsep.kernels import atomics, clock, publish, streams, tables
 from rtsep.latency import added_latency, working_time
 from rtsep.live.engine_process import Semaphore, Task
 from rtsep.live.mixer import Mixer
+from rtsep.live.queries import live_query_model
 from rtsep.live.session import NO_TRANSCRIBER, Session
 from rtsep.live.shared import (
     MIX_CAPACITY,
@@ -53,7 +54,8 @@ def open_engine(session: Session) -> Engine:
     separator = load_bundle(session.model or preset.bundle)
     named = session.transcriber or "notes"
     transcriber = None if named == NO_TRANSCRIBER else load_bundle(named)
-    return Engine(separator, transcriber, preset)
+    query = None if session.query is None else live_query_model(session)
+    return Engine(separator, transcriber, preset, query=query)
 
 
 class Worker:
@@ -108,10 +110,12 @@ class Worker:
         self.engine.take_notes()
         self._ring.fill(0.0)
 
-    def apply(self, session: Session) -> None:
-        """Take over a session of the same structure."""
+    def apply(self, session: Session, query: tuple[float, ...] = ()) -> None:
+        """Take over a session of the same structure, and the vector of its query."""
         try:
             self.mixer.apply(session)
+            if query:
+                self.engine.ask(np.array(query, np.float32))
         except RtsepError as error:
             self.complaints.append(str(error))
 
@@ -235,6 +239,8 @@ def run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> Non
     """
     try:
         engine = open_engine(task.session)
+        if task.query:
+            engine.ask(np.array(task.query, np.float32))
         mixer = Mixer(engine.stems, task.session)
         parent.send(("channels", mixer.channels))
         name = parent.recv()
@@ -250,7 +256,7 @@ def run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> Non
     except RtsepError as error:
         parent.send(("failed", str(error)))
         return
-    wishes: queue.SimpleQueue[Session] = queue.SimpleQueue()
+    wishes: queue.SimpleQueue[tuple[Session, tuple[float, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(parent, wishes), daemon=True).start()
     granted = (
         realtime.lock_memory(),
@@ -261,7 +267,7 @@ def run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> Non
     while True:
         semaphore.acquire()
         while not wishes.empty():
-            worker.apply(wishes.get())
+            worker.apply(*wishes.get())
         worker.catch_up()
         if worker.complaints:
             for line in worker.complaints:
@@ -269,7 +275,7 @@ def run(task: Task, semaphore: Semaphore, parent: "Connection[Any, Any]") -> Non
             worker.complaints.clear()
 
 
-def _listen(parent: "Connection[Any, Any]", wishes: "queue.SimpleQueue[Session]") -> None:
+def _listen(parent: "Connection[Any, Any]", wishes: "queue.SimpleQueue[Any]") -> None:
     """Take the host process's messages, and end with it."""
     while True:
         try:

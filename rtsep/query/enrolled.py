@@ -12,7 +12,6 @@ from msgspec import Meta
 from rtsep.errors import AudioError, OutputError
 from rtsep.manifest import Manifest
 from rtsep.output_file import replacing, unwritable
-from rtsep.query.model import QueryModel
 
 FORMAT_VERSION = 1
 SUFFIX = ".query.json"
@@ -60,8 +59,8 @@ def check_name(name: str) -> None:
         ) from None
 
 
-def enrol(name: str, model: QueryModel, vector: npt.NDArray[np.float32]) -> Path:
-    """Keep a query vector; one of the same name is replaced.
+def enrol(name: str, manifest: Manifest, vector: npt.NDArray[np.float32]) -> Path:
+    """Keep a query vector of a model with this manifest; one of the same name is replaced.
 
     Raises
     ------
@@ -72,8 +71,8 @@ def enrol(name: str, model: QueryModel, vector: npt.NDArray[np.float32]) -> Path
     kept = Enrolled(
         rtsep_query=FORMAT_VERSION,
         name=name,
-        model=model.name,
-        space=model.space,
+        model=manifest.name,
+        space=manifest.query_space,
         vector=tuple(float(value) for value in vector),
     )
     data = msgspec.json.format(msgspec.json.encode(kept)) + b"\n"

@@ -29,6 +29,47 @@ def part_path(path: Path, task: Task) -> Path:
     return path if task == "query" else path.with_stem(f"{path.stem}-{task}")
 
 
+class Embedder:
+    """Makes the query vectors that a query model understands.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Of the task "query", for files or for live use; its own part for examples lies
+        beside it.
+
+    Raises
+    ------
+    BundleError
+        There is none, or it makes vectors of another space.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: Device = "auto") -> None:
+        self.manifest = bundle.manifest
+        own = _part(bundle, "embed")
+        assert own.manifest.spectrogram is not None
+        self.sample_rate, self.hop = own.manifest.sample_rate, own.manifest.hop
+        self.n_fft, self.bins = own.manifest.spectrogram.n_fft, own.manifest.spectrogram.bins
+        self._session = Session(own, device=device)
+
+    def embed(self, magnitude: Floats) -> Floats:
+        """The query vector of an example, ``[frames, bins]`` to ``[query]``.
+
+        Longer ones are heard piece by piece and averaged, shorter ones over and over.
+        """
+        session = self._session
+        given = session.inputs["query_spectrogram"][0, 0]
+        count = max(round(len(magnitude) / len(given)), 1)
+        vectors = []
+        for start in np.linspace(0, max(len(magnitude) - len(given), 0), count).astype(int):
+            piece = magnitude[start : start + len(given)]
+            given[:] = np.resize(piece, given.shape)
+            session.run()
+            vectors.append(session.outputs["query"][0].copy())
+        vector: Floats = np.mean(vectors, axis=0, dtype=np.float32)
+        return vector
+
+
 class QueryModel:
     """The bundles of a query model.
 
@@ -41,8 +82,7 @@ class QueryModel:
     ----------
     manifest : Manifest
         Of the bundle that separates.
-    space : str
-        Which query vectors it understands.
+    embedder : Embedder
 
     Raises
     ------
@@ -52,13 +92,13 @@ class QueryModel:
 
     def __init__(self, name_or_path: str | Path, *, device: Device = "auto") -> None:
         self._device = device
-        self._bundle = _of_task(load_bundle(name_or_path), "query")
+        self._bundle = find_query_model(name_or_path)
         if self._bundle.manifest.domain != "spectrogram":
             raise BundleError(
                 f"bundle {self._bundle.name}, a query model for live use", "one for files"
             )
         self.name, self.manifest = self._bundle.name, self._bundle.manifest
-        self.space = self.manifest.query_space
+        self.embedder = Embedder(self._bundle, device=device)
 
     @property
     def sample_rate(self) -> int:
@@ -76,23 +116,6 @@ class QueryModel:
         """Of the spectrograms."""
         assert self.manifest.spectrogram is not None
         return self.manifest.spectrogram.bins
-
-    def embed(self, magnitude: Floats) -> Floats:
-        """The query vector of an example, ``[frames, bins]`` to ``[query]``.
-
-        Longer ones are heard piece by piece and averaged, shorter ones over and over.
-        """
-        session = self._open("embed")
-        given = session.inputs["query_spectrogram"][0, 0]
-        count = max(round(len(magnitude) / len(given)), 1)
-        vectors = []
-        for start in np.linspace(0, max(len(magnitude) - len(given), 0), count).astype(int):
-            piece = magnitude[start : start + len(given)]
-            given[:] = np.resize(piece, given.shape)
-            session.run()
-            vectors.append(session.outputs["query"][0].copy())
-        vector: Floats = np.mean(vectors, axis=0, dtype=np.float32)
-        return vector
 
     def separate(
         self,
@@ -164,17 +187,25 @@ class QueryModel:
             yield first, slice(state.left, state.left + min(state.chunk, len(rows) - first))
 
     def _open(self, task: Task) -> Session:
-        bundle = self._bundle
-        if task != "query":
-            assert bundle.path is not None
-            bundle = _of_task(load_bundle(part_path(bundle.path, task)), task)
-            if _kind(bundle.manifest) != _kind(self.manifest):
-                raise BundleError(
-                    f"bundle {bundle.name} works on other spectrograms or queries than {self.name}",
-                    "the parts of one model",
-                    "export them together",
-                )
+        bundle = self._bundle if task == "query" else _part(self._bundle, task)
+        if task != "query" and _grid(bundle.manifest) != _grid(self.manifest):
+            raise BundleError(
+                f"bundle {bundle.name} works on other spectrograms than {self.name}",
+                "the parts of one model",
+                "export them together",
+            )
         return Session(bundle, device=self._device)
+
+
+def find_query_model(name_or_path: str | Path) -> Bundle:
+    """The query model named, for files or for live use.
+
+    Raises
+    ------
+    BundleError
+        It cannot be loaded or is no query model.
+    """
+    return _of_task(load_bundle(name_or_path), "query")
 
 
 def check_example(audio: Floats, sample_rate: int, label: str) -> None:
@@ -196,9 +227,20 @@ def check_example(audio: Floats, sample_rate: int, label: str) -> None:
         raise AudioError(f"{label} is silent", "an example of the instrument alone")
 
 
-def _kind(manifest: Manifest) -> tuple[object, ...]:
-    grid = (manifest.sample_rate, manifest.hop, manifest.spectrogram)
-    return (*grid, manifest.query, manifest.query_space)
+def _part(bundle: Bundle, task: Task) -> Bundle:
+    assert bundle.path is not None
+    part = _of_task(load_bundle(part_path(bundle.path, task)), task)
+    if part.manifest.query_space != bundle.manifest.query_space:
+        raise BundleError(
+            f"bundle {part.name}, for other query vectors than {bundle.name}",
+            "the parts of one model",
+            "export them together",
+        )
+    return part
+
+
+def _grid(manifest: Manifest) -> tuple[object, ...]:
+    return manifest.sample_rate, manifest.hop, manifest.spectrogram
 
 
 def _of_task(bundle: Bundle, task: Task) -> Bundle:

@@ -10,24 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from rtsep.audio_files import AudioReader, AudioWriter, Format
-from rtsep.errors import AudioError
 from rtsep.midi_files import write_midi
 from rtsep.note_events import Note
 from rtsep.output_folder import OutputFolder
-from rtsep.query import enrolled
-from rtsep.query.model import QueryModel, check_example
+from rtsep.query.examples import at_rate, mono_at
+from rtsep.query.model import QueryModel
 from rtsep.query.score import play_score, read_score
 from rtsep.query.spectra import magnitudes, mask, masked
 from rtsep.rates import native_rate
-from rtsep.resample import Resampler
 
 Floats = npt.NDArray[np.float32]
 OnProgress = Callable[[int, int], None]
 
 REST = "rest"
 LEAST_NOTE_FRAMES = 4
-# Of an example's energy, the share that its own query has to bring back.
-LEAST_SHARE = 0.6
 RANGE_DB = 50.0
 
 
@@ -58,54 +54,6 @@ class Queried:
         return self.frames / self.sample_rate / max(self.wall_s, 1e-9)
 
 
-def query_vector(model: QueryModel, example: str) -> tuple[str, Floats, list[str]]:
-    """Name, vector and remarks of an example: a clip, a query file or an enrolled name.
-
-    Raises
-    ------
-    AudioError
-        None of them, or one that names no instrument.
-    """
-    path = enrolled.find_enrolled(example)
-    if path is not None:
-        name = path.name.removesuffix(enrolled.SUFFIX)
-        return name, enrolled.load_enrolled(path, model.manifest), []
-    clip = Path(example)
-    if not clip.exists() and clip.name == example:
-        names = ", ".join(enrolled.enrolled_names()) or "none"
-        raise AudioError(
-            f"no clip and no enrolled query '{example}'",
-            f"a file, or one of: {names}",
-            "'rtsep query --enroll NAME CLIP' keeps one",
-        )
-    return clip.stem, *embed_clip(model, clip)
-
-
-def embed_clip(model: QueryModel, clip: Path) -> tuple[Floats, list[str]]:
-    """The query vector of a clip, and what is odd about the clip.
-
-    Raises
-    ------
-    AudioError
-        The clip cannot be read, is silent or too short.
-    """
-    with AudioReader(clip) as reader:
-        audio = np.concatenate(list(reader.blocks()), axis=1)
-        rate = reader.sample_rate
-    check_example(audio, rate, str(clip))
-    heard = magnitudes(mono_at(audio, rate, model.sample_rate), *_grid(model), model.bins)
-    vector = model.embed(heard)
-    kept = np.concatenate([estimate for _, estimate, _ in model.separate(heard, vector)])
-    share = float((mask(kept, heard) * heard**2).sum() / max((heard**2).sum(), 1e-12))
-    remarks = []
-    if share < LEAST_SHARE:
-        remarks.append(
-            f"{clip.name}: the model finds only {100 * share:.0f}% of it in what it names; "
-            "is there more than one instrument in it?"
-        )
-    return vector, remarks
-
-
 def query_song(
     model: QueryModel,
     source: Path,
@@ -123,7 +71,7 @@ def query_song(
     Parameters
     ----------
     name, vector
-        From `query_vector`.
+        From `rtsep.query.examples.query_vector`.
     score : Path, optional
         A MIDI file; its notes become ``<name>-<score>``.
 
@@ -196,22 +144,6 @@ def notes_of(
             onset, offset = round(start * frame), round(stop * frame)
             notes.append(Note(name, pitches[int(classes[start])], velocity, onset, offset))
     return notes
-
-
-def mono_at(audio: Floats, rate: int, target: int) -> Floats:
-    """All channels as one, at another rate."""
-    mono: Floats = audio.mean(axis=0, keepdims=True, dtype=np.float32)
-    (row,) = at_rate(mono, rate, target)
-    return np.asarray(row, np.float32)
-
-
-def at_rate(audio: Floats, rate: int, target: int) -> Floats:
-    """Audio [channels, samples] at another rate."""
-    if rate == target:
-        return audio
-    resampler = Resampler(rate, target, audio.shape[0])
-    converted: Floats = np.concatenate([resampler.process(audio), resampler.finish()], axis=1)
-    return converted
 
 
 def _grid(model: QueryModel) -> tuple[int, int]:

@@ -227,6 +227,9 @@ def test_portaudio_is_taken_where_there_is_no_server(rtsep: CommandLine, stage: 
         (["--host", "alsa"], ["alsa", "auto, jack or portaudio"]),
         (["--model", "none-such"], ["none-such"]),
         (["--model", "notes"], ["to transcribe", "to separate"]),
+        (["--query", "oboe.wav"], ["no bundle at query-live"]),
+        (["--query", "oboe.wav", "--query-model", "live"], ["to separate", "to query"]),
+        (["--query", "oboe", "--query-model", ".models/asked.onnx"], ["enrolled query 'oboe'"]),
         (["--input", "(["], ["--input", "regular expression"]),
         (["--connect", "{stem}("], ["--connect", "regular expression"]),
         (["--rate", "44100"], ["--rate 44100", "48000", "leave --rate out"]),
@@ -243,6 +246,8 @@ def test_what_cannot_be_used_is_refused_with_one_line(
 ) -> None:
     (rtsep.folder / "bad.toml").write_text('preset = "live"\nmute = maybe\n')
     (rtsep.folder / "unknown.toml").write_text("[stems.drums]\ngain_dB = 1\n")
+    models.save(models.live_query(), rtsep.folder / ".models" / "asked.onnx")
+    models.save(models.query_model()["embed"], rtsep.folder / ".models" / "asked-embed.onnx")
     line = rtsep.refuses("live", *arguments)
     for part in told:
         assert part in line

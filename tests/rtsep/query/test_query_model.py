@@ -33,9 +33,9 @@ def home(tmp_path, monkeypatch):
 def test_examples_of_any_length_become_vectors(model, frames):
     low = np.zeros((frames, BINS), np.float32)
     low[:, 10] = 3.0
-    np.testing.assert_allclose(model.embed(low), [1.0, 0.0], atol=1e-5)
+    np.testing.assert_allclose(model.embedder.embed(low), [1.0, 0.0], atol=1e-5)
     low[:, 500] = 1.0
-    np.testing.assert_allclose(model.embed(low), [0.75, 0.25], atol=1e-5)
+    np.testing.assert_allclose(model.embedder.embed(low), [0.75, 0.25], atol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [1, 99, 100, 101, 350])
@@ -75,11 +75,15 @@ def test_what_is_no_query_model_is_refused(path, tmp_path):
     with pytest.raises(BundleError, match=r"no bundle at .*alone-embed\.onnx"):
         QueryModel(tmp_path / "alone.onnx").embed(np.ones((100, BINS), np.float32))
 
-    (tmp_path / "alone-embed.onnx").write_bytes(
-        models.edit_manifest(part_path(path, "embed").read_bytes(), lambda f: f.update(hop=161))
+    other = models.edit_manifest(
+        part_path(path, "embed").read_bytes(), lambda f: f.update(query_space="f" * 32)
     )
-    with pytest.raises(BundleError, match="works on other spectrograms"):
-        QueryModel(tmp_path / "alone.onnx").embed(np.ones((100, BINS), np.float32))
+    (tmp_path / "alone-embed.onnx").write_bytes(other)
+    with pytest.raises(BundleError, match="for other query vectors than test"):
+        QueryModel(tmp_path / "alone.onnx")
+    (tmp_path / "live.onnx").write_bytes(models.live_query())
+    with pytest.raises(BundleError, match="a query model for live use; expected one for files"):
+        QueryModel(tmp_path / "live.onnx")
 
 
 def test_silent_and_short_examples_are_refused():
@@ -92,30 +96,30 @@ def test_silent_and_short_examples_are_refused():
 
 def test_queries_are_kept_and_found_by_name(model, home):
     vector = np.array([0.25, -0.5], np.float32)
-    path = enrolled.enrol("my oboe", model, vector)
+    path = enrolled.enrol("my oboe", model.manifest, vector)
     assert path.is_relative_to(home)
     assert enrolled.enrolled_names() == ["my oboe"]
     assert enrolled.find_enrolled("my oboe") == path
     assert enrolled.find_enrolled(str(path)) == path
     assert enrolled.find_enrolled("your oboe") is None
     np.testing.assert_array_equal(enrolled.load_enrolled(path, model.manifest), vector)
-    enrolled.enrol("my oboe", model, 2 * vector)
+    enrolled.enrol("my oboe", model.manifest, 2 * vector)
     np.testing.assert_array_equal(enrolled.load_enrolled(path, model.manifest), 2 * vector)
 
 
 @pytest.mark.parametrize("name", ["", "../oboe", "a/b", ".hidden", "x" * 65, "nul\0"])
 def test_names_that_cannot_be_files_are_refused(model, home, name):
     with pytest.raises(OutputError, match="cannot be a query's name"):
-        enrolled.enrol(name, model, np.zeros(2, np.float32))
+        enrolled.enrol(name, model.manifest, np.zeros(2, np.float32))
     assert enrolled.enrolled_names() == []
     assert home.exists()
 
 
 def test_query_files_of_other_models_and_damaged_ones_are_refused(model, home):
-    path = enrolled.enrol("oboe", model, np.zeros(2, np.float32))
+    path = enrolled.enrol("oboe", model.manifest, np.zeros(2, np.float32))
     text = path.read_text()
     for changed, words in {
-        text.replace(model.space, "0" * 32): "a query of another model",
+        text.replace(model.manifest.query_space, "0" * 32): "a query of another model",
         text.replace('"rtsep_query": 1', '"rtsep_query": 2'): "of version 2",
         text[:40]: "no query file",
         text.replace("0.0", "1e99"): "no query file",

@@ -1,0 +1,89 @@
+"""Examples of instruments: clips, enrolled names and query files, as query vectors."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rtsep.audio_files import AudioReader
+from rtsep.errors import AudioError
+from rtsep.query import enrolled
+from rtsep.query.model import Embedder, QueryModel, check_example
+from rtsep.query.spectra import magnitudes, mask
+from rtsep.resample import Resampler
+
+Floats = npt.NDArray[np.float32]
+
+# Of an example's energy, the share that its own query has to bring back.
+LEAST_SHARE = 0.6
+
+
+def query_vector(embedder: Embedder, example: str) -> tuple[str, Floats]:
+    """Name and vector of an example: a clip, a query file or an enrolled name.
+
+    Raises
+    ------
+    AudioError
+        None of them, or one that names no instrument.
+    """
+    path = enrolled.find_enrolled(example)
+    if path is not None:
+        name = path.name.removesuffix(enrolled.SUFFIX)
+        return name, enrolled.load_enrolled(path, embedder.manifest)
+    clip = Path(example)
+    if not clip.exists() and clip.name == example:
+        names = ", ".join(enrolled.enrolled_names()) or "none"
+        raise AudioError(
+            f"no clip and no enrolled query '{example}'",
+            f"a file, or one of: {names}",
+            "'rtsep query --enroll NAME CLIP' keeps one",
+        )
+    return clip.stem, embedder.embed(read_example(embedder, clip))
+
+
+def read_example(embedder: Embedder, clip: Path) -> Floats:
+    """The magnitudes of a clip, as an embedder hears them.
+
+    Raises
+    ------
+    AudioError
+        The clip cannot be read, is silent or too short.
+    """
+    with AudioReader(clip) as reader:
+        audio = np.concatenate(list(reader.blocks()), axis=1)
+        rate = reader.sample_rate
+    check_example(audio, rate, str(clip))
+    mono = mono_at(audio, rate, embedder.sample_rate)
+    return magnitudes(mono, embedder.n_fft, embedder.hop, embedder.bins)
+
+
+def remarks_on(model: QueryModel, example: str, vector: Floats) -> list[str]:
+    """What is odd about an example: a clip in which more sounds than its query names."""
+    clip = Path(example)
+    if enrolled.find_enrolled(example) is not None or not clip.is_file():
+        return []
+    heard = read_example(model.embedder, clip)
+    kept = np.concatenate([estimate for _, estimate, _ in model.separate(heard, vector)])
+    share = float((mask(kept, heard) * heard**2).sum() / max((heard**2).sum(), 1e-12))
+    if share >= LEAST_SHARE:
+        return []
+    return [
+        f"{clip.name}: the model finds only {100 * share:.0f}% of it in what it names; "
+        "is there more than one instrument in it?"
+    ]
+
+
+def mono_at(audio: Floats, rate: int, target: int) -> Floats:
+    """All channels as one, at another rate."""
+    mono: Floats = audio.mean(axis=0, keepdims=True, dtype=np.float32)
+    (row,) = at_rate(mono, rate, target)
+    return np.asarray(row, np.float32)
+
+
+def at_rate(audio: Floats, rate: int, target: int) -> Floats:
+    """Audio [channels, samples] at another rate."""
+    if rate == target:
+        return audio
+    resampler = Resampler(rate, target, audio.shape[0])
+    converted: Floats = np.concatenate([resampler.process(audio), resampler.finish()], axis=1)
+    return converted
