@@ -7,7 +7,8 @@ out of a pool in which it lies among others.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +30,7 @@ LEVEL_DB, EQUALISER_DB = 3.0, 3.0
 USES, POOL_BATCHES = 4, 16
 
 Arrays = dict[str, Tensor]
+Make = Callable[[RenderedSongs, np.random.Generator], Arrays]
 
 
 class Prepare(Protocol):
@@ -55,6 +57,13 @@ def own_mix(songs: RenderedSongs, index: int, start: int, samples: int) -> tuple
 
 def random_mix(songs: RenderedSongs, samples: int, rng: np.random.Generator) -> tuple[Audio, Notes]:
     """Stems ``[n_stems, 2, samples]`` of a mix that never was, and their notes."""
+    return assembled(songs, random_places(songs, samples, rng), samples, rng)
+
+
+def random_places(
+    songs: RenderedSongs, samples: int, rng: np.random.Generator
+) -> dict[str, tuple[int, int]]:
+    """Song and first sample of every stem that is to sound in a mix."""
 
     def place(among: Sequence[int]) -> tuple[int, int]:
         index = int(rng.choice(among))
@@ -64,21 +73,35 @@ def random_mix(songs: RenderedSongs, samples: int, rng: np.random.Generator) -> 
     own = [stem for stem in STEMS if home[0] in songs.having[stem]]
     # One instrument alone teaches little.
     together = len(own) > 1 and rng.random() < TOGETHER
-    stems, notes = np.zeros((len(STEMS), 2, samples), np.float32), Notes()
-    for row, stem in enumerate(STEMS):
+    places = {}
+    for stem in STEMS:
         strange = stem not in own or (not together and rng.random() < STRANGER)
         absent = strange if together else rng.random() < LEFT_OUT or not songs.having[stem]
-        if absent:
-            continue
-        index, start = place(songs.having[stem]) if strange else home
-        stems[row] = _varied(songs.part(index, stem, start, samples), rng)
-        notes += [note for note in moved(songs.notes(index), start) if note[0] == stem]
+        if not absent:
+            places[stem] = place(songs.having[stem]) if strange else home
+    return places
+
+
+def assembled(
+    songs: RenderedSongs,
+    places: Mapping[str, tuple[int, int]],
+    samples: int,
+    rng: np.random.Generator,
+) -> tuple[Audio, Notes]:
+    """Stems from their places, each varied, and their notes."""
+    stems, notes = np.zeros((len(STEMS), 2, samples), np.float32), Notes()
+    for row, stem in enumerate(STEMS):
+        if stem in places:
+            index, start = places[stem]
+            stems[row] = varied(songs.part(index, stem, start, samples), rng)
+            notes += [note for note in moved(songs.notes(index), start) if note[0] == stem]
     if rng.random() < MONO:
         stems[:] = stems.mean(axis=1, keepdims=True)
     return stems, notes
 
 
-def _varied(audio: Audio, rng: np.random.Generator) -> Audio:
+def varied(audio: Audio, rng: np.random.Generator) -> Audio:
+    """Audio ``[2, samples]`` at another level, through another equaliser, sides swapped or not."""
     low_hz, middle_hz, high_hz = np.exp(
         rng.uniform(np.log((80, 300, 3000)), np.log((300, 4000, 9000)))
     ).tolist()
@@ -106,17 +129,28 @@ def own_segments(folder: Path, prepare: Prepare) -> list[Arrays]:
     return batches
 
 
-class _Stream(IterableDataset[Arrays]):
-    """Prepared random mixes without end."""
+@dataclass(frozen=True)
+class RandomSegments:
+    """Random mixes, prepared for a network."""
 
-    def __init__(self, songs: RenderedSongs, prepare: Prepare, seed: int) -> None:
-        self._songs, self._prepare, self._seed = songs, prepare, seed
+    prepare: Prepare
+
+    def __call__(self, songs: RenderedSongs, rng: np.random.Generator) -> Arrays:
+        """The arrays of one."""
+        return self.prepare(*random_mix(songs, self.prepare.samples, rng), rng)
+
+
+class _Stream(IterableDataset[Arrays]):
+    """Segments without end."""
+
+    def __init__(self, songs: RenderedSongs, make: Make, seed: int) -> None:
+        self._songs, self._make, self._seed = songs, make, seed
 
     def __iter__(self) -> Iterator[Arrays]:
         worker = get_worker_info()
         rng = np.random.default_rng([self._seed, worker.id if worker else 0])
         while True:
-            yield self._prepare(*random_mix(self._songs, self._prepare.samples, rng), rng)
+            yield self._make(self._songs, rng)
 
 
 class Mixes:
@@ -126,13 +160,13 @@ class Mixes:
     ----------
     folder : Path
         Of rendered songs.
-    prepare : Prepare
-        Run in other processes where there are `workers`.
+    make : callable
+        Makes a segment of the songs; run in other processes where there are `workers`.
     """
 
-    def __init__(self, folder: Path, prepare: Prepare, batch: int, workers: int) -> None:
+    def __init__(self, folder: Path, make: Make, batch: int, workers: int) -> None:
         self.songs = RenderedSongs(folder)
-        self._prepare, self._batch = prepare, batch
+        self._make, self._batch = make, batch
         self._workers = workers
         self._fresh: Iterator[Arrays] | None = None
         self._pool: deque[Arrays] = deque(maxlen=POOL_BATCHES * batch)
@@ -141,7 +175,7 @@ class Mixes:
         """A batch, every array with one more axis in front."""
         if self._fresh is None:
             # A run that goes on begins with another seed, and so with other mixes.
-            stream = _Stream(self.songs, self._prepare, int(rng.integers(2**31)))
+            stream = _Stream(self.songs, self._make, int(rng.integers(2**31)))
             loader = DataLoader(
                 stream,
                 batch_size=max(self._batch // USES, 1),

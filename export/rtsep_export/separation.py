@@ -24,7 +24,7 @@ from rtsep_export.features import (
     n_features,
     recoloured,
 )
-from rtsep_export.mixes import Arrays, Mixes, own_segments
+from rtsep_export.mixes import Arrays, Mixes, RandomSegments, own_segments
 from rtsep_export.score_supervision import Critic, mix_losses
 from rtsep_export.segments import STATISTICS, SeparatorSegment
 from rtsep_export.stems import STEMS
@@ -90,7 +90,7 @@ class SeparationTask:
     ) -> None:
         self.heads, self.stems_weight, self.bfloat16 = shape.heads, stems_weight, bfloat16
         prepare = SeparatorSegment(shape.heads, frames, scored=critic is not None)
-        self.mixes = Mixes(rendered / "train", prepare, batch, workers)
+        self.mixes = Mixes(rendered / "train", RandomSegments(prepare), batch, workers)
         self.valid = own_segments(rendered / "valid", SeparatorSegment(shape.heads, frames))
         self.device = best_device()
         self.network: nn.Module = make_separator(shape).to(self.device)

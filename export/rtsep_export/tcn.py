@@ -31,17 +31,26 @@ class Block(nn.Module):
         with torch.no_grad():
             self.out.weight.mul_(0.5)
 
-    def forward(self, x: Tensor, spacing: int = 1, step: int = 1) -> Tensor:
+    def forward(
+        self, x: Tensor, spacing: int = 1, step: int = 1, film: Tensor | None = None
+    ) -> Tensor:
         """One in `step` of the entries of ``[batch, frames, channels]``, zeros before the start.
 
-        The entries are `spacing` frames apart, a divisor of the dilation.
+        The entries are `spacing` frames apart, a divisor of the dilation.  `film`
+        ``[2, batch, 1, channels]`` scales and shifts what the convolution finds.
         """
         n = self.norm(x)
         d = self.dilation // spacing
         padded = functional.pad(n, (0, 0, TAPS * d, 0))
         frames = x.shape[1]
         past = torch.cat([padded[:, k * d : k * d + frames : step] for k in range(TAPS)], dim=-1)
-        return x[:, ::step] + self.out(torch.relu(self.past(past) + self.now(n[:, ::step])))
+        found = filmed(self.past(past) + self.now(n[:, ::step]), film)
+        return x[:, ::step] + self.out(torch.relu(found))
+
+
+def filmed(x: Tensor, film: Tensor | None) -> Tensor:
+    """Feature-wise linear modulation (Perez et al., AAAI 2018), where there is one."""
+    return x if film is None else film[0] * x + film[1]
 
 
 class Trunk(nn.Module):
@@ -59,22 +68,27 @@ class Trunk(nn.Module):
         """How many frames of the past reach an output."""
         return TAPS * sum(self.dilations)
 
-    def forward(self, features: Tensor, stride: int = 1) -> Tensor:
+    def forward(
+        self, features: Tensor, stride: int = 1, films: Sequence[Tensor] | None = None
+    ) -> Tensor:
         """Frames 0, `stride`, ... of ``[batch, frames, n_features]``, as ``[..., channels]``.
 
         They are the same for any stride, but cost less: what no later block looks at, and
-        that is most where long dilations come last, is not computed.
+        that is most where long dilations come last, is not computed.  `films` has one for
+        every block.
         """
         x = self.input(features)
         spacing = 1
         for index, block in enumerate(self.blocks):
             wanted = math.gcd(stride, *self.dilations[index + 1 :])
-            x = block(x, spacing, wanted // spacing)
+            x = block(x, spacing, wanted // spacing, None if films is None else films[index])
             spacing = wanted
         out: Tensor = self.norm(x)
         return out
 
-    def step(self, features: Tensor, taps: Tensor) -> tuple[Tensor, Tensor]:
+    def step(
+        self, features: Tensor, taps: Tensor, films: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """One frame from its features ``[1, F]`` and taps ``[L, TAPS, C]``.
 
         The share of the past is one batched product for all layers, ahead of the
@@ -93,7 +107,8 @@ class Trunk(nn.Module):
         for index, block in enumerate(blocks):
             n = block.norm(x)
             activations.append(n)
-            x = x + block.out(torch.relu(past[index] + block.now(n)))
+            found = filmed(past[index] + block.now(n), None if films is None else films[index])
+            x = x + block.out(torch.relu(found))
         return self.norm(x), torch.cat(activations)
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from rtsep_export.devices import best_device, mixed_precision
 from rtsep_export.features import TRANSCRIBER_FRONT_ENDS, n_features, recoloured
-from rtsep_export.mixes import Mixes, own_segments
+from rtsep_export.mixes import Mixes, RandomSegments, own_segments
 from rtsep_export.note_rolls import N_NOTES, NOTES, POSITIVE_WEIGHTS
 from rtsep_export.segments import TranscriberSegment
 from rtsep_export.tcn import Transcriber
@@ -32,7 +32,7 @@ class TranscriptionTask:
     ) -> None:
         self.bfloat16 = bfloat16
         prepare = TranscriberSegment(frames)
-        self.mixes = Mixes(rendered / "train", prepare, batch, workers)
+        self.mixes = Mixes(rendered / "train", RandomSegments(prepare), batch, workers)
         self.valid = own_segments(rendered / "valid", prepare)
         self.device = best_device()
         self.network: nn.Module = make_transcriber().to(self.device)

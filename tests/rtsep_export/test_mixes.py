@@ -14,7 +14,7 @@ from rtsep_export.features import (
     mask_targets,
     target_frames,
 )
-from rtsep_export.mixes import Mixes, own_mix, random_mix
+from rtsep_export.mixes import Mixes, RandomSegments, own_mix, random_mix
 from rtsep_export.note_rolls import rolls
 from rtsep_export.rendered import RenderedSongs, read_notes
 from rtsep_export.segments import HISTORY, SeparatorSegment, TranscriberSegment
@@ -107,7 +107,7 @@ def test_random_mixes_differ_and_silent_stems_have_no_notes(songs):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_come_from_here_or_from_a_process_beside(tiny_songs, workers):
     prepare = TranscriberSegment(16)
-    mixes = Mixes(tiny_songs / "train", prepare, batch=4, workers=workers)
+    mixes = Mixes(tiny_songs / "train", RandomSegments(prepare), batch=4, workers=workers)
     rng = np.random.default_rng(0)
     one, two = mixes.draw(rng), mixes.draw(rng)
     assert one["features"].shape[:2] == one["onset"].shape[:2] == (4, 16)
