@@ -54,6 +54,7 @@ class NetworkName(StrEnum):
     separator = "separator"
     offline = "offline"
     transcriber = "transcriber"
+    query_live = "query-live"
 
 
 class Supervision(StrEnum):
@@ -130,7 +131,11 @@ def train(
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     task: Task
-    if network is not NetworkName.transcriber:
+    if network is NetworkName.query_live:
+        from rtsep_export.query.live_training import LiveQueryTask
+
+        task = LiveQueryTask(rendered, workers=workers)
+    elif network is not NetworkName.transcriber:
         from rtsep_export.separation import SHAPES, SeparationTask
 
         stems_weight = 0.0 if supervision is Supervision.scores else 1.0
@@ -194,7 +199,14 @@ def bundle(
     output.mkdir(parents=True, exist_ok=True)
     try:
         weights = torch.load(run / "model.pt", weights_only=True, map_location="cpu")
-        if network is not NetworkName.transcriber:
+        if network is NetworkName.query_live:
+            from rtsep_export.query.live import LiveQuery
+            from rtsep_export.query.to_onnx import export_live_query
+
+            asked = LiveQuery()
+            asked.load_state_dict(weights)
+            export_live_query(asked.eval(), output / f"{network}.onnx", network, record, version)
+        elif network is not NetworkName.transcriber:
             separator = make_separator(SHAPES[network])
             separator.load_state_dict(weights)
             for head in separator.heads:

@@ -62,7 +62,8 @@ def start_from(network: nn.Module, bundle: Bundle) -> None:
     if isinstance(network, Transcriber):
         network.load_state_dict(load_transcriber(bundle).state_dict())
         return
-    assert isinstance(network, Separator)
+    if not isinstance(network, Separator):
+        raise _foreign(bundle, "network of this kind")
     known = load_separator(bundle)
     (head,) = known.heads.values()
     try:

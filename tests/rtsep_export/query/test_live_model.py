@@ -1,0 +1,127 @@
+"""The live query model: what learns, one frame against many, and its bundle in an engine."""
+
+import numpy as np
+import pytest
+import torch
+
+from rtsep.backend import Session
+from rtsep.bundle import load_bundle
+from rtsep.engine import QUERIED, Engine
+from rtsep.features import FeatureExtractor
+from rtsep.manifest import Training
+from rtsep.networks import TapsNetwork
+from rtsep.presets import PRESETS
+from rtsep.query.model import Embedder
+from rtsep_export import features as training_features
+from rtsep_export.query.live import LiveQuery
+from rtsep_export.query.live_training import LiveQueryTask, QuerySegments
+from rtsep_export.query.networks import BINS, QUERY
+from rtsep_export.query.to_onnx import export_live_query
+from rtsep_export.rendered import RenderedSongs
+from rtsep_export.separation import Shape, make_separator
+from rtsep_export.to_onnx import export_separator
+
+TRAINING = Training(data=("none",), sound_fonts=(), audio_hours=0.0, command="none")
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    network = LiveQuery(channels=48).eval()
+    for film in network.films:
+        torch.nn.init.normal_(film.weight, 0.0, 0.5)
+    return network
+
+
+def test_a_query_changes_what_every_block_finds(network):
+    features = torch.randn(2, 60, network.trunk.input.in_features)
+    query = torch.rand(2, QUERY, requires_grad=True)
+    network(features, query)[0].square().sum().backward()
+    assert query.grad[0].abs().min() > 0
+    assert not query.grad[1].any()
+    for film in network.films:
+        assert film.weight.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_one_mask_in_four_is_the_same_mask(network):
+    features, query = torch.randn(1, 60, network.trunk.input.in_features), torch.rand(1, QUERY)
+    whole = network(features, query)
+    assert torch.allclose(network(features, query, 4), whole[:, ::4], atol=1e-6)
+    assert whole.min() >= 0
+    assert whole.max() <= 1
+
+
+def test_the_bundle_says_what_the_network_says(network, tmp_path):
+    path = tmp_path / "asked.onnx"
+    export_live_query(network, path, "asked", TRAINING, "1.0.0", int8=False)
+    bundle = load_bundle(path)
+    audio = np.random.default_rng(0).normal(0, 0.1, (2, 40 * 256)).astype(np.float32)
+    ends = bundle.manifest.front_ends
+    heard = training_features.features(torch.from_numpy(audio), ends, 256)[None]
+    example = np.random.default_rng(1).random((300, BINS), np.float32)
+    vector = Embedder(bundle, device="cpu").embed(example)
+    with torch.no_grad():
+        expected_vector = network.query(torch.from_numpy(example)[None, None])
+        expected = network(heard, expected_vector)[0].numpy()
+    np.testing.assert_allclose(vector, expected_vector[0], atol=1e-5)
+    session = Session(bundle, device="cpu")
+    session.inputs["query"][0] = vector
+    runner = TapsNetwork(session, bundle.manifest.state)
+    extractor = FeatureExtractor(ends, sample_rate=48_000, channels=2, hop=256)
+    frame = np.zeros(extractor.n_features, np.float32)
+    for k in range(40):
+        extractor.process(np.ascontiguousarray(audio[:, 256 * k : 256 * (k + 1)]), frame)
+        runner.push(frame)
+        np.testing.assert_allclose(runner.outputs["masks"][0, 0], expected[k], atol=1e-4)
+
+
+def test_it_plays_beside_a_separator_of_the_same_front_ends(network, tmp_path):
+    export_live_query(network, tmp_path / "asked.onnx", "asked", TRAINING, "1.0.0")
+    separator = make_separator(Shape(("live",), 32, 1))
+    export_separator(separator, "live", tmp_path / "live.onnx", TRAINING, "1.0.0")
+    live, asked = (load_bundle(tmp_path / f"{name}.onnx") for name in ("live", "asked"))
+    engine = Engine(live, None, PRESETS["live"], query=asked, device="cpu")
+    engine.prepare(48_000, 4800, 2)
+    engine.ask(np.full(QUERY, 0.5, np.float32))
+    mix = np.random.default_rng(0).normal(0, 0.1, (2, 4800)).astype(np.float32)
+    stems = np.zeros((len(engine.stems), 2, 4800), np.float32)
+    engine.process(mix, stems)
+    assert np.abs(stems[engine.stems.index(QUERIED)]).max() > 1e-3
+    np.testing.assert_allclose(stems.sum(0)[:, 256:], mix[:, :-256], atol=1e-5)
+    assert engine.misses == 0
+
+
+def test_segments_ask_for_a_stem_of_the_mix_or_for_none(tiny_songs):
+    songs, rng = RenderedSongs(tiny_songs / "train"), np.random.default_rng(0)
+    make = QuerySegments(160)
+    absent = 0
+    for _ in range(60):
+        segment = make(songs, rng)
+        assert segment["features"].shape[0] == len(segment["energy"]) == 160
+        assert segment["ratio"].shape[1] == 1
+        assert segment["examples"].shape == (2, 301, BINS)
+        assert segment["examples"].max() > 0.1
+        absent += not segment["ratio"].any()
+    assert 0 < absent < 30
+
+
+def test_it_learns(tiny_songs):
+    torch.manual_seed(0)
+    task = LiveQueryTask(tiny_songs, frames=160, batch=2)
+    batch = task.mixes.draw(np.random.default_rng(0))
+    task.mixes.draw = lambda _: batch
+    optimiser = torch.optim.Adam(task.network.parameters(), 1e-3)
+    losses = []
+    for _ in range(10):
+        optimiser.zero_grad()
+        loss, figures = task.loss(np.random.default_rng(0))
+        loss.backward()
+        if not losses:
+            assert all(p.grad is not None for p in task.network.parameters())
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] - 0.3
+    assert set(figures) == {"sdr", "query"}
+    with torch.no_grad():
+        assert set(task.score(task.network.eval())) == {"score"}
