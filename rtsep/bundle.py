@@ -102,6 +102,23 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
     return parse_bundle(data, str(path), path)
 
 
+def of_task(bundle: Bundle, task: str) -> Bundle:
+    """The bundle, if it is for a task.
+
+    Raises
+    ------
+    BundleError
+        It is for another one.
+    """
+    if bundle.manifest.task != task:
+        raise BundleError(
+            f"bundle {bundle.name}, a model to {bundle.manifest.task}",
+            f"one to {task}",
+            "'rtsep models' lists what each bundle is for",
+        )
+    return bundle
+
+
 def parse_bundle(data: bytes, label: str = "bundle", path: Path | None = None) -> Bundle:
     """Check a bundle's bytes.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsep.backend import Device
-from rtsep.bundle import Bundle
+from rtsep.bundle import Bundle, of_task
 from rtsep.errors import AudioError, BundleError
 from rtsep.kernels import streams
 from rtsep.latency import step_gain
@@ -78,12 +78,8 @@ class Engine:
         if separator is None and transcriber is None:
             raise BundleError("no model", "a separator, a transcriber or both")
         for bundle, task in ((separator, "separate"), (transcriber, "transcribe")):
-            if bundle is not None and bundle.manifest.task != task:
-                raise BundleError(
-                    f"bundle {bundle.name}, a model to {bundle.manifest.task}",
-                    f"one to {task}",
-                    "'rtsep models' lists what each bundle is for",
-                )
+            if bundle is not None:
+                of_task(bundle, task)
         self._separation: tuple[Bundle, Model] | None = None
         self._transcription: tuple[Bundle, Network] | None = None
         self._queried: QueriedNetwork | None = None

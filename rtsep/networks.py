@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtsep.backend import Device, Session
-from rtsep.bundle import Bundle
+from rtsep.bundle import Bundle, of_task
 from rtsep.errors import BundleError
 from rtsep.kernels.history import advance
 from rtsep.manifest import Chunk, Taps
@@ -160,12 +160,8 @@ class QueriedNetwork:
 
     def __init__(self, separator: Bundle, asked: Bundle, *, device: Device = "auto") -> None:
         base, own = separator.manifest, asked.manifest
-        if own.task != "query" or own.domain != "mask":
-            raise BundleError(
-                f"bundle {asked.name}, a model to {own.task}",
-                "a query model for live use",
-                "'rtsep models' lists what each bundle is for",
-            )
+        if of_task(asked, "query").manifest.domain != "mask":
+            raise BundleError(f"bundle {asked.name}, a query model for files", "one for live use")
         if (base.front_ends, base.hop, base.lookahead) != (own.front_ends, own.hop, own.lookahead):
             raise BundleError(
                 f"bundle {asked.name}, which hears the mix in another way than {separator.name}",

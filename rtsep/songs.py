@@ -7,9 +7,9 @@ from pathlib import Path
 from time import perf_counter
 
 from rtsep.audio_files import Audio, AudioReader, AudioWriter, Format
-from rtsep.bundle import Bundle, load_bundle, shipped_bundles
+from rtsep.bundle import Bundle, load_bundle, of_task, shipped_bundles
 from rtsep.engine import Engine
-from rtsep.errors import BundleError, SetupError
+from rtsep.errors import SetupError
 from rtsep.midi_files import write_midi
 from rtsep.note_events import Note, NoteEvent, collect_notes
 from rtsep.output_folder import OutputFolder
@@ -63,7 +63,7 @@ def find_transcriber(name_or_path: str | None = None) -> Bundle:
         None was named and none is shipped.
     """
     if name_or_path is not None:
-        return _of_task(load_bundle(name_or_path), "transcribe")
+        return of_task(load_bundle(name_or_path), "transcribe")
     for name in shipped_bundles():
         bundle = load_bundle(name)
         if bundle.manifest.task == "transcribe":
@@ -82,17 +82,7 @@ def find_separator(name_or_path: str) -> Bundle:
     BundleError
         It cannot be loaded or is no separator.
     """
-    return _of_task(load_bundle(name_or_path), "separate")
-
-
-def _of_task(bundle: Bundle, task: str) -> Bundle:
-    if bundle.manifest.task != task:
-        raise BundleError(
-            f"bundle {bundle.name}, a model to {bundle.manifest.task}",
-            f"one to {task}",
-            "'rtsep models' lists what each bundle is for",
-        )
-    return bundle
+    return of_task(load_bundle(name_or_path), "separate")
 
 
 def separate_song(

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from rtsep.errors import OutputError, RtsepError
-from rtsep_export.console import progress_bar
+from rtsep_export.console import progress_bar, show_work, training_bar
 from rtsep_export.query import cli as query
 from rtsep_export.scores import cli as scores
 
@@ -93,10 +93,7 @@ def render(
     if seconds is not None:
         plan = replace(plan, seconds=seconds)
     songs = render_split(data_root(data), output, split, plan, workers=workers, take=take)
-    with progress_bar() as progress:
-        task = progress.add_task("rendering", total=None)
-        for done, total, name in songs:
-            progress.update(task, completed=done, total=total, description=name[:40])
+    show_work("rendering", songs)
     Console().print(f"rendered: {output / split}")
 
 
@@ -165,18 +162,9 @@ def train(
         known = load_bundle(start)
         start_from(task.network, known)
         note_start(output, known)
-    console = Console()
-    with progress_bar() as progress:
-        bar = progress.add_task(network, total=1.0)
-
-        def report(step: int, share: float, figures: dict[str, float]) -> None:
-            text = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
-            if "score" in figures:
-                console.print(f"step {step}: {text}")
-            progress.update(bar, completed=min(share, 1.0), description=f"step {step} {text}"[:70])
-
+    with training_bar(network) as report:
         weights = run(task, Schedule(minutes * 60.0, seed=seed), output, report)
-    console.print(f"trained: {weights}")
+    Console().print(f"trained: {weights}")
 
 
 @app.command()

@@ -1,5 +1,8 @@
 """What the commands show on a terminal."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -13,3 +16,28 @@ def progress_bar() -> Progress:
         TextColumn(""),
         console=Console(stderr=True),
     )
+
+
+def show_work(label: str, work: Iterator[tuple[int, int, str]]) -> None:
+    """Do work that says after every piece how many are done, of how many, and its name."""
+    with progress_bar() as progress:
+        task = progress.add_task(label, total=None)
+        for done, total, name in work:
+            progress.update(task, completed=done, total=total, description=f"{label} {name}"[:40])
+
+
+@contextmanager
+def training_bar(name: str) -> Iterator[Callable[[int, float, dict[str, float]], None]]:
+    """Lend what `rtsep_export.training.train` reports to; validations are printed too."""
+    console = Console()
+    with progress_bar() as progress:
+        bar = progress.add_task(name, total=1.0)
+
+        def report(step: int, share: float, figures: dict[str, float]) -> None:
+            text = " ".join(f"{term} {value:.3f}" for term, value in figures.items())
+            if "score" in figures:
+                console.print(f"{name} step {step}: {text}", markup=False, soft_wrap=True)
+            description = f"{name} step {step} {text}"[:80]
+            progress.update(bar, completed=min(share, 1.0), description=description)
+
+        yield report

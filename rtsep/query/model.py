@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtsep.backend import Device, Session
-from rtsep.bundle import Bundle, load_bundle
+from rtsep.bundle import Bundle, load_bundle, of_task
 from rtsep.errors import AudioError, BundleError
 from rtsep.manifest import Chunk, Manifest
 
@@ -205,7 +205,7 @@ def find_query_model(name_or_path: str | Path) -> Bundle:
     BundleError
         It cannot be loaded or is no query model.
     """
-    return _of_task(load_bundle(name_or_path), "query")
+    return of_task(load_bundle(name_or_path), "query")
 
 
 def check_example(audio: Floats, sample_rate: int, label: str) -> None:
@@ -229,7 +229,7 @@ def check_example(audio: Floats, sample_rate: int, label: str) -> None:
 
 def _part(bundle: Bundle, task: Task) -> Bundle:
     assert bundle.path is not None
-    part = _of_task(load_bundle(part_path(bundle.path, task)), task)
+    part = of_task(load_bundle(part_path(bundle.path, task)), task)
     if part.manifest.query_space != bundle.manifest.query_space:
         raise BundleError(
             f"bundle {part.name}, for other query vectors than {bundle.name}",
@@ -241,13 +241,3 @@ def _part(bundle: Bundle, task: Task) -> Bundle:
 
 def _grid(manifest: Manifest) -> tuple[object, ...]:
     return manifest.sample_rate, manifest.hop, manifest.spectrogram
-
-
-def _of_task(bundle: Bundle, task: Task) -> Bundle:
-    if bundle.manifest.task != task:
-        raise BundleError(
-            f"bundle {bundle.name}, a model to {bundle.manifest.task}",
-            f"one to {task}",
-            "'rtsep models' lists what each bundle is for",
-        )
-    return bundle

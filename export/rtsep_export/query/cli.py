@@ -1,6 +1,5 @@
 """``rtsep-export parts | learn-query | tables msi``: the query paper's data, models, table."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,7 @@ import typer
 from rich.console import Console
 
 from rtsep.errors import RtsepError
-from rtsep_export.console import progress_bar
+from rtsep_export.console import progress_bar, show_work, training_bar
 
 LEARNING_RATE = 2e-3
 CLIP_S, BATCH = 1.0, 12
@@ -45,7 +44,7 @@ def parts(
         else:
             plan = plan if most is None else replace(plan, parts=min(most, plan.parts))
             work = render_parts(data_root(data), output, split, plan, workers=workers)
-        _show(split, work)
+        show_work(split, work)
     Console().print(f"parts: {output}")
 
 
@@ -135,16 +134,7 @@ def _train(
     schedule = Schedule(
         minutes * 60.0, learning_rate=LEARNING_RATE, snapshots=CHECKPOINTS, seed=seed
     )
-    console = Console()
-    with progress_bar() as progress:
-        bar = progress.add_task(name, total=1.0)
-
-        def report(step: int, share: float, figures: dict[str, float]) -> None:
-            text = " ".join(f"{term} {value:.4g}" for term, value in figures.items())
-            if "score" in figures:
-                console.print(f"{name} step {step}: {text}", markup=False, soft_wrap=True)
-            progress.update(bar, completed=min(share, 1.0), description=f"{name} {text}"[:80])
-
+    with training_bar(name) as report:
         train(task, schedule, runs / name, report)
 
 
@@ -155,11 +145,4 @@ def _quick_parts(root: Path, folder: Path) -> None:
 
     for split, plan in PLANS.items():
         plan = replace(plan, parts=1, seconds=8.0, fonts=TEST_FONTS)
-        _show(split, render_parts(root, folder, split, plan, workers=2))
-
-
-def _show(split: str, work: Iterator[tuple[int, int, str]]) -> None:
-    with progress_bar() as progress:
-        task = progress.add_task(split, total=None)
-        for done, total, name in work:
-            progress.update(task, completed=done, total=total, description=f"{split} {name}"[:40])
+        show_work(split, render_parts(root, folder, split, plan, workers=2))

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pedalboard
 import pretty_midi
-from pedalboard.io import AudioFile
 
 from rtsep.errors import AudioError, SetupError
 from rtsep_export.query.networks import SAMPLE_RATE
 from rtsep_export.query.parts import INSTRUMENTS, PLANS, Note, draw_shifts, store_part
+from rtsep_export.recordings import read_mono
 
 CODES = {
     "vn": "violin",
@@ -71,7 +71,7 @@ def convert_urmp(root: Path, folder: Path, split: str) -> Iterator[tuple[int, in
             target = folder / split / CODES[match[2]]
             if not (target / f"{match[3]}-{match[1]}.npy").exists():
                 shifts = draw_shifts(PLANS[split].shifts, rng)
-                audio, notes = _read_audio(track), _read_notes(track)
+                audio, notes = read_mono(track, SAMPLE_RATE), _read_notes(track)
                 rows = np.stack([audio, *(_pitched(audio, s) for s in shifts)])
                 twins = [
                     [Note(n.pitch + s, n.onset, n.offset) for n in notes] for s in (0, *shifts)
@@ -90,22 +90,6 @@ def _split(pieces: list[Path], split: str) -> list[Path]:
 def _players(piece: Path) -> list[str]:
     matches = (TRACK.fullmatch(path.name) for path in piece.glob("AuSep_*.wav"))
     return [CODES[m[2]] for m in matches if m is not None and m[2] in CODES]
-
-
-def _read_audio(track: Path) -> npt.NDArray[np.float32]:
-    try:
-        with AudioFile(str(track)) as file:
-            if file.samplerate < SAMPLE_RATE:
-                raise AudioError(
-                    f"{track} has a sample rate of {file.samplerate:g} Hz",
-                    f"{SAMPLE_RATE:,} Hz or more",
-                )
-            with file.resampled_to(SAMPLE_RATE) as resampled:
-                audio = resampled.read(resampled.frames)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise AudioError(f"{track}: {error}", "audio that can be decoded") from None
-    mono: npt.NDArray[np.float32] = np.asarray(audio, np.float32).mean(axis=0)
-    return mono
 
 
 def _read_notes(track: Path) -> list[Note]:

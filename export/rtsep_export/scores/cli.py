@@ -1,6 +1,5 @@
 """``rtsep-export songs | learn | tables``: the paper's data, its rows and its tables."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ import typer
 from rich.console import Console
 
 from rtsep.errors import RtsepError
-from rtsep_export.console import progress_bar
+from rtsep_export.console import progress_bar, show_work
 
 if TYPE_CHECKING:
     from rtsep_export.scores.clips import Clips
@@ -53,7 +52,7 @@ def songs(
             work = convert_slakh(slakh, output, split)
         else:
             work = render_songs(data_root(data), output, split, most=most, workers=workers)
-        _show(split, work)
+        show_work(split, work)
     Console().print(f"songs: {output}")
 
 
@@ -151,7 +150,7 @@ def factorised_clips(folder: Path, clips: "dict[str, Clips]") -> "dict[str, Clip
     found = {}
     for split in ("train", "valid"):
         songs = clips[split].songs
-        _show(f"factorising {split}", factorise_songs(folder / split, songs, workers=2))
+        show_work(f"factorising {split}", factorise_songs(folder / split, songs, workers=2))
         found[split] = Clips(with_factorised(folder / split, songs))
     return found
 
@@ -162,7 +161,7 @@ def quick_songs(root: Path, folder: Path) -> None:
     from rtsep_export.scores.songs import render_songs
 
     for split, most in (("train", 4), ("valid", 2), ("test", 2)):
-        _show(split, render_songs(root, folder, split, most=most, fonts=TEST_FONTS, workers=2))
+        show_work(split, render_songs(root, folder, split, most=most, fonts=TEST_FONTS, workers=2))
 
 
 def train(
@@ -191,10 +190,3 @@ def train(
             progress.update(bar, completed=share, description=f"{name} {where} {text}"[:90])
 
         run.go(report)
-
-
-def _show(split: str, work: Iterator[tuple[int, int, str]]) -> None:
-    with progress_bar() as progress:
-        task = progress.add_task(split, total=None)
-        for done, total, name in work:
-            progress.update(task, completed=done, total=total, description=f"{split} {name}"[:40])

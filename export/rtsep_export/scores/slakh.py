@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pretty_midi
 import yaml
-from pedalboard.io import AudioFile
 
 from rtsep.errors import AudioError, SetupError
+from rtsep_export.recordings import read_mono
 from rtsep_export.scores.songs import INSTRUMENTS, SAMPLE_RATE, Note, Stems, store_song
 
 SPLITS = {"train": "train", "valid": "validation", "test": "test"}
@@ -102,19 +102,7 @@ def _read_audio(track: Path, name: str) -> Stems:
             "every stem that metadata.yaml names",
             "download the track again",
         )
-    try:
-        with AudioFile(str(path)) as file:
-            if file.samplerate < SAMPLE_RATE:
-                raise AudioError(
-                    f"{path} has a sample rate of {file.samplerate:g} Hz",
-                    f"{SAMPLE_RATE:,} Hz or more",
-                )
-            with file.resampled_to(SAMPLE_RATE) as resampled:
-                audio = resampled.read(resampled.frames)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise AudioError(f"{path}: {error}", "audio that can be decoded") from None
-    mono: Stems = np.asarray(audio, np.float32).mean(axis=0)
-    return mono
+    return read_mono(path, SAMPLE_RATE)
 
 
 def _read_notes(track: Path, name: str) -> list[pretty_midi.Note]:

@@ -110,9 +110,9 @@ def test_a_query_moves_in_equal_steps():
 
 
 def test_models_that_do_not_fit_are_refused():
-    with pytest.raises(BundleError, match="a model to separate; expected a query model"):
+    with pytest.raises(BundleError, match="a model to separate; expected one to query"):
         make_engine(query=models.constant_masks(MASKS))
-    with pytest.raises(BundleError, match="expected a query model for live use"):
+    with pytest.raises(BundleError, match="a query model for files; expected one for live use"):
         make_engine(query=models.query_model()["query"])
     with pytest.raises(BundleError, match="hears the mix in another way"):
         make_engine(query=models.live_query(hop=512))
