@@ -29,10 +29,10 @@ PACKAGES = {
 #: Whole modules, from the ground up: each imports only from its own floor and below.
 #: Those of one floor may import each other as long as no circle comes of it.
 FLOORS = (
-    ("errors", "rates", "windows", "bands"),
+    ("errors", "rates", "windows", "bands", "fingerprint"),
     ("presets", "note_events", "general_midi", "truncation", "probes", "realtime"),
     ("kernels", "manifest", "signature", "latency", "output_file", "output_folder"),
-    ("bundle", "stft", "features", "resample", "audio_files", "midi_files", "picture"),
+    ("bundle", "mask_file", "stft", "features", "resample", "audio_files", "midi_files", "picture"),
     ("backend", "overlap_add", "note_tracker"),
     ("networks",),
     ("separators", "transcriber"),
