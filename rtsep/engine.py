@@ -16,8 +16,10 @@ from rtsep.bundle import Bundle, of_task
 from rtsep.errors import AudioError, BundleError
 from rtsep.kernels import streams
 from rtsep.latency import step_gain
+from rtsep.mask_file import MaskFile
 from rtsep.networks import Network, QueriedNetwork, open_network
 from rtsep.note_events import NoteEvent
+from rtsep.played_masks import REST, Place, PlayedMasks
 from rtsep.presets import Preset
 from rtsep.rates import NATIVE_RATES
 from rtsep.separators import Model, Separator, make_separator, open_separator
@@ -40,8 +42,8 @@ class Engine:
 
     Parameters
     ----------
-    separator : Bundle or None
-        None: no stems, notes only.
+    separator : Bundle, MaskFile or None
+        A model, or the masks of one song, see `locate`.  None: no stems, notes only.
     transcriber : Bundle or None
         None: stems only.
     preset : Preset
@@ -68,7 +70,7 @@ class Engine:
 
     def __init__(
         self,
-        separator: Bundle | None,
+        separator: Bundle | MaskFile | None,
         transcriber: Bundle | None,
         preset: Preset,
         *,
@@ -77,9 +79,14 @@ class Engine:
     ) -> None:
         if separator is None and transcriber is None:
             raise BundleError("no model", "a separator, a transcriber or both")
+        self._masks: MaskFile | None = None
+        if isinstance(separator, MaskFile):
+            self._masks, separator = separator, None
         for bundle, task in ((separator, "separate"), (transcriber, "transcribe")):
             if bundle is not None:
                 of_task(bundle, task)
+        self._played: PlayedMasks | None = None
+        self._place: Place | None = None
         self._separation: tuple[Bundle, Model] | None = None
         self._transcription: tuple[Bundle, Network] | None = None
         self._queried: QueriedNetwork | None = None
@@ -94,6 +101,8 @@ class Engine:
         self.stems = () if separator is None else separator.manifest.stems
         if self._queried is not None:
             self.stems = with_query(self.stems)
+        if self._masks is not None:
+            self.stems = (*self._masks.header.tags, REST)
         self.bad_samples = 0
         self.sample_rate = 0
         self.channels = 0
@@ -161,6 +170,11 @@ class Engine:
             separator = make_separator(
                 *self._separation, self.preset, sample_rate=sample_rate, channels=channels
             )
+        if self._masks is not None:
+            separator = self._played = PlayedMasks(
+                self._masks, self.preset, sample_rate=sample_rate, channels=channels
+            )
+            self._played.locate(self._place)
         if self._transcription is not None:
             # Out of step with the separator's network, so that no hop pays for both.
             busy = separator is not None and separator.hop < separator.network_hop
@@ -285,6 +299,20 @@ class Engine:
         if self._queried is None:
             raise ValueError("an engine without a query model; expected one")
         self._queried.ask(query)
+
+    def locate(self, place: Place | None) -> None:
+        """Say where in its song a stream of masks is; None where that is not known.
+
+        Raises
+        ------
+        ValueError
+            An engine without masks.
+        """
+        if self._masks is None:
+            raise ValueError("an engine without masks; expected one with")
+        self._place = place
+        if self._played is not None:
+            self._played.locate(place)
 
     def take_notes(self) -> list[NoteEvent]:
         """The note events since the last call, in the order they were decided."""

@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+import numpy as np
+
 from rtsep.audio_files import Audio, AudioReader, AudioWriter, Format
 from rtsep.bundle import Bundle, load_bundle, of_task, shipped_bundles
 from rtsep.engine import Engine
-from rtsep.errors import SetupError
+from rtsep.errors import AudioError, SetupError
+from rtsep.fingerprint import FRAMES_PER_S, LARGEST_DISTANCE, Listener
+from rtsep.mask_file import MaskFile
 from rtsep.midi_files import write_midi
 from rtsep.note_events import Note, NoteEvent, collect_notes
 from rtsep.output_folder import OutputFolder
+from rtsep.rates import native_rate
+from rtsep.resample import Resampler
 from rtsep.separate import separate_audio
 
 OnProgress = Callable[[int, int], None]
@@ -83,6 +89,37 @@ def find_separator(name_or_path: str) -> Bundle:
         It cannot be loaded or is no separator.
     """
     return of_task(load_bundle(name_or_path), "separate")
+
+
+def check_same_song(masks: MaskFile, source: Path) -> None:
+    """Refuse masks of another song.
+
+    Raises
+    ------
+    AudioError
+        The file cannot be read, or does not sound like the song of the masks.
+    """
+    with AudioReader(source) as reader:
+        rate = native_rate(reader.sample_rate)
+        listener = Listener(rate)
+        resampler = None
+        if rate != reader.sample_rate:
+            resampler = Resampler(reader.sample_rate, rate, reader.channels)
+        words = []
+        for block in reader.blocks():
+            block = block if resampler is None else resampler.process(block)
+            words.append(listener.push(block.mean(axis=0, dtype=np.float32)))
+    heard = np.concatenate(words)
+    known = masks.fingerprint
+    n = min(len(heard), len(known))
+    apart = float(np.bitwise_count(heard[:n] ^ known[:n]).mean()) / 32 if n else 1.0
+    if apart > LARGEST_DISTANCE or abs(len(heard) - len(known)) > FRAMES_PER_S:
+        raise AudioError(
+            f"{source} is not the song of these masks ({100 * apart:.0f}% of its fingerprint "
+            f"differs, {len(heard) / FRAMES_PER_S:.0f} s for {len(known) / FRAMES_PER_S:.0f} s)",
+            "the song that they were made of",
+            "make masks of this one with 'rtsep steer'",
+        )
 
 
 def separate_song(

@@ -35,7 +35,7 @@ FLOORS = (
     ("bundle", "mask_file", "stft", "features", "resample", "audio_files", "midi_files", "picture"),
     ("backend", "overlap_add", "note_tracker"),
     ("networks",),
-    ("separators", "transcriber"),
+    ("separators", "transcriber", "played_masks"),
     ("engine",),
     ("separate", "query"),
     ("songs", "doctor"),

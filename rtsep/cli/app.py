@@ -52,6 +52,10 @@ def separate(
     model: Annotated[
         str | None, typer.Option(help="Bundle, by name or path.", metavar="BUNDLE")
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Masks of this song, made ahead, instead of a model.", metavar="FILE"),
+    ] = None,
     preset: Annotated[
         str, typer.Option(help=f"Position of the latency dial: {', '.join(PRESETS)}.")
     ] = "offline",
@@ -70,6 +74,7 @@ def separate(
         output,
         stems=None if stems is None else [stem.strip() for stem in stems.split(",")],
         model=model,
+        masks=masks,
         preset=preset,
         file_format=file_format,
         transcriber=transcriber,

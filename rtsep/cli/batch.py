@@ -20,11 +20,14 @@ from rtsep.cli.console import complain, one_line, stderr, stdout
 from rtsep.cli.endings import Endings
 from rtsep.engine import Engine
 from rtsep.errors import OutputError, RtsepError
+from rtsep.mask_file import read_masks
 from rtsep.output_file import unwritable
+from rtsep.played_masks import Place
 from rtsep.presets import PRESETS
 from rtsep.songs import (
     OnProgress,
     Song,
+    check_same_song,
     find_separator,
     find_transcriber,
     separate_song,
@@ -51,6 +54,7 @@ def separate_files(
     *,
     stems: Sequence[str] | None,
     model: str | None,
+    masks: Path | None,
     preset: str,
     file_format: str,
     transcriber: str | None,
@@ -71,14 +75,23 @@ def separate_files(
         raise RtsepError(f"--preset {preset}", f"one of {', '.join(PRESETS)}")
     if file_format not in FORMATS:
         raise RtsepError(f"--format {file_format}", " or ".join(FORMATS))
-    separator = find_separator(model if model is not None else PRESETS[preset].bundle)
+    if masks is not None and (model is not None or len(files) > 1):
+        found = "--model and --masks" if model is not None else f"--masks for {len(files)} songs"
+        raise RtsepError(found, "the song of the masks, and no model")
     listener = find_transcriber(transcriber) if midi else None
-    known = separator.manifest.stems
+    if masks is not None:
+        file = read_masks(masks)
+        check_same_song(file, files[0])
+        engine = Engine(file, listener, PRESETS[preset])
+        engine.locate(Place(0, 0.0))
+    else:
+        separator = find_separator(model if model is not None else PRESETS[preset].bundle)
+        engine = Engine(separator, listener, PRESETS[preset])
+    known = engine.stems
     if stems is not None and (not stems or set(stems) - set(known)):
         unknown = ", ".join(stem or "''" for stem in stems if stem not in known)
         raise RtsepError(f"--stems {unknown}", f"some of {','.join(known)}")
     wanted = None if stems is None else list(dict.fromkeys(stems))
-    engine = Engine(separator, listener, PRESETS[preset])
 
     def work(source: Path, name: str, on_progress: OnProgress) -> Song:
         return separate_song(
