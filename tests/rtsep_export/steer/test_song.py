@@ -16,7 +16,7 @@ from tests.rtsep_export.steer.test_steering import Ear, Echo
 
 TAGGERS = Path(os.environ.get("RTSEP_DATA", "")) / "taggers"
 RATE = 44_100
-SETTINGS = Settings(steps=25, rate=0.02)
+SETTINGS = Settings(steps=8, rate=0.06)
 
 
 @pytest.mark.parametrize("seconds", [3.0, 10.0, 12.5, 30.0])
@@ -67,7 +67,7 @@ def test_a_song_becomes_masks_of_its_tags(duo, tmp_path):
     assert seen == [(1, 4, "low"), (2, 4, "low"), (3, 4, "high"), (4, 4, "high")]
     found = read_masks(tmp_path / "duo.masks")
     assert found.header.tags == ("low", "high")
-    assert found.header.settings == {"steps": "25"}
+    assert found.header.settings == {"steps": "8"}
     low_bin, high_bin = round(300 * 1024 / RATE), round(4000 * 1024 / RATE)
     low, high = found.masks.astype(float)[:, 50:-50]
     assert low[:, low_bin].mean() > 2 * low[:, high_bin].mean()
@@ -96,7 +96,7 @@ def test_a_run_that_was_ended_goes_on_where_it_was(duo, tmp_path, monkeypatch):
     assert len(steered) == 1
     first = read_masks(tmp_path / "duo.masks").masks
     # Other settings begin anew.
-    run(duo, tmp_path / "again.masks", settings=Settings(steps=24, rate=0.02))
+    run(duo, tmp_path / "again.masks", settings=Settings(steps=2, rate=0.06))
     assert len(steered) == 5
     assert first.shape == read_masks(tmp_path / "again.masks").masks.shape
 
