@@ -8,13 +8,15 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
 def progress_bar() -> Progress:
-    """A bar on standard error, for work that takes its time."""
+    """A bar on standard error, where that is a terminal, for work that takes its time."""
+    console = Console(stderr=True)
     return Progress(
         SpinnerColumn(),
         *Progress.get_default_columns(),
         TimeElapsedColumn(),
         TextColumn(""),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     )
 
 

@@ -149,6 +149,59 @@ def query(
 
 
 @app.command()
+def steer(
+    song: Annotated[Path, typer.Argument(help="Audio.", show_default=False)],
+    tag: Annotated[
+        list[str], typer.Option(help="An instrument, or any tag that the taggers know.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The mask file.", show_default=False)
+    ],
+    autoencoder: Annotated[
+        Path, typer.Option(help="Jukebox's vqvae.pth.tar.", metavar="FILE", show_default=False)
+    ],
+    tagger: Annotated[
+        list[Path],
+        typer.Option(help="Taggers' weights, e.g. mtat-fcn.pth; one or several.", metavar="FILE"),
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Of gradient ascent, each segment.")] = 10,
+    rate: Annotated[float, typer.Option(min=0.0, help="Of Adam.")] = 5.0,
+    fft: Annotated[
+        list[int] | None, typer.Option(help="Sizes of the masks' transforms; the first is kept.")
+    ] = None,
+    removed: Annotated[
+        bool,
+        typer.Option("--removed", help="The paper's reading: keep what the masks take away."),
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    r"""Make masks of a song's tags ahead, for 'rtsep separate --masks'.
+
+    A frozen tagger steers a frozen autoencoder (TagBox): minutes a song. What is done
+    is kept as it goes: a run that was ended goes on where it was. It takes torch:
+    pip install 'rtsep[train]'.
+
+    
+    rtsep steer song.wav --tag guitar -o song.masks \
+        --autoencoder vqvae.pth.tar --tagger mtat-fcn.pth
+    rtsep separate song.wav --masks song.masks -o out
+    """
+    from rtsep_export.steer.command import steer_file
+    from rtsep_export.steer.steering import Settings
+
+    steer_file(
+        song,
+        output,
+        tags=tag,
+        autoencoder=autoencoder,
+        taggers=tagger,
+        settings=Settings(tuple(fft or (1024,)), steps, rate),
+        removed=removed,
+        overwrite=overwrite,
+    )
+
+
+@app.command()
 def live(
     host: Annotated[str, typer.Option(help="auto, jack or portaudio.")] = "auto",
     input: Annotated[  # noqa: A002
