@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rtsep.bundle import load_bundle, shipped_bundles
 from rtsep.cli.batch import FORMATS, result_names, run_batch
 from rtsep.cli.console import complain, one_line, stdout
 from rtsep.errors import AudioError, OutputError, RtsepError
 from rtsep.query import enrolled
 from rtsep.query.examples import query_vector, remarks_on
-from rtsep.query.model import QueryModel
+from rtsep.query.model import LIVE, Embedder, QueryModel
 from rtsep.query.song import REST, OnProgress, Queried, query_song
 
 
@@ -73,8 +74,12 @@ def _enrol(files: Sequence[Path], name: str, model: QueryModel, given: tuple[obj
             f"{len(files)} files and other options with --enroll", "one clip and nothing else"
         )
     enrolled.check_name(name)
-    _, vector = query_vector(model.embedder, str(files[0]))
-    for remark in remarks_on(model, str(files[0]), vector):
+    clip = str(files[0])
+    vectors = [(model.manifest, query_vector(model.embedder, clip)[1])]
+    if LIVE in shipped_bundles():
+        live = Embedder(load_bundle(LIVE))
+        vectors.append((live.manifest, query_vector(live, clip)[1]))
+    for remark in remarks_on(model, clip, vectors[0][1]):
         complain(remark)
-    path = enrolled.enrol(name, model.manifest, vector)
+    path = enrolled.enrol(name, vectors)
     stdout().print(one_line(f"{name}: {path}"), markup=False, soft_wrap=True)

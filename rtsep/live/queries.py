@@ -4,9 +4,7 @@ from rtsep.bundle import Bundle
 from rtsep.errors import BundleError
 from rtsep.live.session import Session
 from rtsep.query.examples import query_vector
-from rtsep.query.model import Embedder, find_query_model
-
-LIVE_QUERY = "query-live"
+from rtsep.query.model import LIVE, Embedder, find_query_model
 
 
 def live_query_model(session: Session) -> Bundle:
@@ -17,7 +15,7 @@ def live_query_model(session: Session) -> Bundle:
     BundleError
         It cannot be loaded, or is none for live use.
     """
-    bundle = find_query_model(session.query_model or LIVE_QUERY)
+    bundle = find_query_model(session.query_model or LIVE)
     if bundle.manifest.domain != "mask":
         raise BundleError(f"bundle {bundle.name}, a query model for files", "one for live use")
     return bundle

@@ -1,5 +1,6 @@
 """Query vectors kept under a name: small JSON files, one a name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,24 +20,25 @@ MAX_BYTES = 1 << 20
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Value = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Vector = Annotated[tuple[Value, ...], Meta(min_length=1, max_length=4096)]
 
 
 class Enrolled(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A query vector and the models that it is for.
+    """The query vectors of a clip.
 
     Attributes
     ----------
-    model : str
-        The name of the one that made it.
-    space : str
-        As of `rtsep.manifest.Manifest.query_space`.
+    vectors : dict of str to tuple of float
+        By the space that they are of (`rtsep.manifest.Manifest.query_space`): models for
+        files and for live use may understand different ones.
+    models : dict of str to str
+        Names of the models that made them, by space.
     """
 
     rtsep_query: int
     name: Name
-    model: str
-    space: str
-    vector: Annotated[tuple[Value, ...], Meta(min_length=1, max_length=4096)]
+    vectors: Annotated[dict[str, Vector], Meta(min_length=1, max_length=64)]
+    models: dict[str, str]
 
 
 def query_folder() -> Path:
@@ -59,8 +61,13 @@ def check_name(name: str) -> None:
         ) from None
 
 
-def enrol(name: str, manifest: Manifest, vector: npt.NDArray[np.float32]) -> Path:
-    """Keep a query vector of a model with this manifest; one of the same name is replaced.
+def enrol(name: str, vectors: Sequence[tuple[Manifest, npt.NDArray[np.float32]]]) -> Path:
+    """Keep a clip's query vectors; those of the same name are replaced.
+
+    Parameters
+    ----------
+    vectors : sequence of (Manifest, float32 array)
+        Of every model that is to understand the name.
 
     Raises
     ------
@@ -71,9 +78,8 @@ def enrol(name: str, manifest: Manifest, vector: npt.NDArray[np.float32]) -> Pat
     kept = Enrolled(
         rtsep_query=FORMAT_VERSION,
         name=name,
-        model=manifest.name,
-        space=manifest.query_space,
-        vector=tuple(float(value) for value in vector),
+        vectors={m.query_space: tuple(float(value) for value in v) for m, v in vectors},
+        models={m.query_space: m.name for m, _ in vectors},
     )
     data = msgspec.json.format(msgspec.json.encode(kept)) + b"\n"
     path = query_folder() / f"{name}{SUFFIX}"
@@ -116,10 +122,11 @@ def load_enrolled(path: Path, manifest: Manifest) -> npt.NDArray[np.float32]:
         raise AudioError(f"{path} is no query file ({error})", "one from --enroll") from None
     if kept.rtsep_query != FORMAT_VERSION:
         raise AudioError(f"{path} is of version {kept.rtsep_query}", f"version {FORMAT_VERSION}")
-    if kept.space != manifest.query_space or len(kept.vector) != manifest.query:
+    vector = kept.vectors.get(manifest.query_space, ())
+    if len(vector) != manifest.query:
         raise AudioError(
-            f"{path} is a query of another model ({kept.model})",
+            f"{path} is a query of another model ({', '.join(kept.models.values())})",
             f"one for {manifest.name}",
             "enroll the clip again with this model",
         )
-    return np.array(kept.vector, np.float32)
+    return np.array(vector, np.float32)

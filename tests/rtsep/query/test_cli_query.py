@@ -6,6 +6,8 @@ import mido
 import numpy as np
 import pytest
 
+from rtsep.live.queries import session_query
+from rtsep.live.session import Session
 from rtsep.query import enrolled
 from tests.rtsep import models
 from tests.rtsep.cli import read_audio, write_audio
@@ -71,7 +73,7 @@ def test_an_enrolled_query_is_taken_by_its_name(query):
     outcome = run(query, "--enroll", "my piccolo", "high.wav")
     path = enrolled.query_folder() / "my piccolo.query.json"
     assert str(path) in outcome.out
-    assert json.loads(path.read_text())["model"] == "test"
+    assert [*json.loads(path.read_text())["models"].values()] == ["test"]
     run(query, "duo.wav", "--example", "my piccolo", "-o", "out")
     run(query, "duo.wav", "--example", "high.wav", "-o", "by-clip")
     one, other = (
@@ -130,8 +132,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(query):
 def test_a_query_of_another_model_is_refused(query):
     run(query, "--enroll", "piccolo", "high.wav")
     path = enrolled.query_folder() / "piccolo.query.json"
-    kept = json.loads(path.read_text()) | {"space": "0" * 32}
-    path.write_text(json.dumps(kept))
+    path.write_text(path.read_text().replace(models.QUERY_SPACE, "0" * 32))
     words = ("query", "duo.wav", "--example", "piccolo", "-o", "out", "--model", "test.onnx")
     assert "a query of another model" in query.refuses(*words)
 
@@ -143,3 +144,18 @@ def test_an_example_of_several_instruments_is_said_and_used(query):
     assert outcome.status == 0
     assert "is there more than one instrument in it?" in outcome.err
     assert "duo/both.wav" in query.files()
+
+
+def test_a_name_serves_files_and_live(query, monkeypatch):
+    """Where the live model is of another space, the name holds a vector for each."""
+    shipped = query.folder / ".models"
+    models.save(models.live_query(), shipped / "query-live.onnx")
+    models.save(models.query_model()["embed"], shipped / "query-live-embed.onnx")
+    for path in shipped.glob("query-live*.onnx"):
+        path.write_bytes(
+            models.edit_manifest(path.read_bytes(), lambda f: f.update(query_space="f" * 32))
+        )
+    run(query, "--enroll", "piccolo", "high.wav")
+    kept = json.loads((enrolled.query_folder() / "piccolo.query.json").read_text())
+    assert set(kept["vectors"]) == {models.QUERY_SPACE, "f" * 32}
+    assert session_query(Session(query="piccolo")) == pytest.approx((0.0, 1.0), abs=0.05)

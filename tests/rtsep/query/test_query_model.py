@@ -96,27 +96,27 @@ def test_silent_and_short_examples_are_refused():
 
 def test_queries_are_kept_and_found_by_name(model, home):
     vector = np.array([0.25, -0.5], np.float32)
-    path = enrolled.enrol("my oboe", model.manifest, vector)
+    path = enrolled.enrol("my oboe", [(model.manifest, vector)])
     assert path.is_relative_to(home)
     assert enrolled.enrolled_names() == ["my oboe"]
     assert enrolled.find_enrolled("my oboe") == path
     assert enrolled.find_enrolled(str(path)) == path
     assert enrolled.find_enrolled("your oboe") is None
     np.testing.assert_array_equal(enrolled.load_enrolled(path, model.manifest), vector)
-    enrolled.enrol("my oboe", model.manifest, 2 * vector)
+    enrolled.enrol("my oboe", [(model.manifest, 2 * vector)])
     np.testing.assert_array_equal(enrolled.load_enrolled(path, model.manifest), 2 * vector)
 
 
 @pytest.mark.parametrize("name", ["", "../oboe", "a/b", ".hidden", "x" * 65, "nul\0"])
 def test_names_that_cannot_be_files_are_refused(model, home, name):
     with pytest.raises(OutputError, match="cannot be a query's name"):
-        enrolled.enrol(name, model.manifest, np.zeros(2, np.float32))
+        enrolled.enrol(name, [(model.manifest, np.zeros(2, np.float32))])
     assert enrolled.enrolled_names() == []
     assert home.exists()
 
 
 def test_query_files_of_other_models_and_damaged_ones_are_refused(model, home):
-    path = enrolled.enrol("oboe", model.manifest, np.zeros(2, np.float32))
+    path = enrolled.enrol("oboe", [(model.manifest, np.zeros(2, np.float32))])
     text = path.read_text()
     for changed, words in {
         text.replace(model.manifest.query_space, "0" * 32): "a query of another model",
