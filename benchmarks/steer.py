@@ -25,6 +25,7 @@ from rtsep.fingerprint import fingerprint
 from rtsep.mask_file import read_masks, write_masks
 from rtsep.played_masks import Place
 from rtsep.presets import PRESETS
+from rtsep_export.memory import keep_freed_memory
 from rtsep_export.steer.autoencoder import SAMPLE_RATE, load_autoencoder
 from rtsep_export.steer.steering import Settings, Target, steer
 from rtsep_export.steer.taggers import load_tagger
@@ -44,6 +45,7 @@ def main() -> None:
     if args.data is None:
         parser.error("no --data and no RTSEP_DATA")
     torch.set_num_threads(args.threads)
+    keep_freed_memory()
     common.print_machine(common.machine())
     rows = {"threads": args.threads, **steering(args.data), **playing()}
     for name, value in rows.items():

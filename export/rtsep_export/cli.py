@@ -18,6 +18,7 @@ from rich.console import Console
 
 from rtsep.errors import OutputError, RtsepError
 from rtsep_export.console import progress_bar, show_work, training_bar
+from rtsep_export.memory import keep_freed_memory
 from rtsep_export.query import cli as query
 from rtsep_export.scores import cli as scores
 
@@ -319,6 +320,7 @@ def check_target(output: Path, *, overwrite: bool) -> None:
 def main() -> NoReturn:
     """Run the command line and leave with its exit status."""
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    keep_freed_memory()
     try:
         app()
     except RtsepError as error:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rtsep.errors import OutputError, RtsepError
 from rtsep_export.console import progress_bar
 from rtsep_export.devices import best_device
+from rtsep_export.memory import keep_freed_memory
 from rtsep_export.steer.autoencoder import load_autoencoder
 from rtsep_export.steer.song import steer_song
 from rtsep_export.steer.steering import Settings, Target
@@ -49,6 +50,7 @@ def steer_file(
         "rate": str(settings.rate),
         "estimate": "removed" if removed else "kept",
     }
+    keep_freed_memory()
     device = best_device()
     lists = [_list_of(path) for path in taggers]
     vectors = {
