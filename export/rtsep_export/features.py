@@ -88,7 +88,7 @@ class Head:
 HEADS = {
     "live": Head(0, "live"),
     "relaxed": Head(512, "live"),
-    "offline": Head(2048, "offline"),
+    "offline": Head(8192, "offline"),
 }
 
 

@@ -56,7 +56,7 @@ class Shape:
 
 SHAPES = {
     "separator": Shape(("live", "relaxed"), 256, 1),
-    "offline": Shape(("offline",), 192, 2),
+    "offline": Shape(("offline",), 256, 1),
 }
 
 

@@ -160,7 +160,7 @@ def restate(path: Path, **changes: object) -> None:
 _DESCRIPTIONS = {
     "live": "causal separator, no lookahead: for the presets lowest and live",
     "relaxed": "causal separator that hears 512 samples more before it decides",
-    "offline": "separator for files: longer windows, hears 2048 samples more",
+    "offline": "separator for files: longer windows, hears 8192 samples more",
     "notes": "causal transcriber: bass, guitar and piano notes and drum strokes",
 }
 

@@ -11,7 +11,7 @@ from rtsep.errors import BundleError
 from rtsep.features import FeatureExtractor
 from rtsep.networks import open_network
 from rtsep_export import features as training_features
-from rtsep_export.from_onnx import load_separator, load_transcriber, start_from
+from rtsep_export.from_onnx import EIGHT_BITS, load_separator, load_transcriber, start_from
 from rtsep_export.separation import Shape, make_separator
 from rtsep_export.tcn import CYCLE
 from rtsep_export.to_onnx import OPSET, export_separator, export_transcriber
@@ -85,13 +85,25 @@ def test_torch_and_its_export_agree(shipped, music, tmp_path):
     assert len(rows) > 1000 if manifest.name == "offline" else len(rows) == frames
 
 
+def in_eight_bits(bundle):
+    """Whether a bundle's matrices are of 8 bits: its activations then are too."""
+    weights = onnx.load_from_string(bundle.data).graph.initializer
+    return any(tensor.name.endswith(EIGHT_BITS) for tensor in weights)
+
+
 def test_what_ships_says_what_its_weights_say(shipped, music):
     bundle, _, whole = shipped
     first = bundle.manifest.state.left if bundle.manifest.name == "offline" else 0
     found = streamed(bundle, music)
     assert set(found) == set(whole)
     for key, rows in found.items():
-        np.testing.assert_allclose(rows[first:], whole[key][first : len(rows)], atol=1e-4)
+        off = np.abs(rows[first:] - whole[key][first : len(rows)])
+        if in_eight_bits(bundle):
+            # Rounded to a frame's largest activation: masks differ by a thousandth.
+            assert off.mean() < 3e-3
+            assert off.max() < 0.06
+        else:
+            assert off.max() < 1e-4
     frames = len(next(iter(whole.values())))
     assert len(rows) > 1000 if bundle.manifest.name == "offline" else len(rows) == frames
     (opset,) = [entry.version for entry in onnx.load_from_string(bundle.data).opset_import]
