@@ -55,6 +55,7 @@ class Engine:
 
     Attributes
     ----------
+    separator : Bundle, MaskFile or None
     stems : tuple of str
         In the order of `process`'s output; the last one is the residual.
     bad_samples : int
@@ -79,6 +80,7 @@ class Engine:
     ) -> None:
         if separator is None and transcriber is None:
             raise BundleError("no model", "a separator, a transcriber or both")
+        self.separator = separator
         self._masks: MaskFile | None = None
         if isinstance(separator, MaskFile):
             self._masks, separator = separator, None

@@ -262,6 +262,13 @@ def live(
         str | None,
         typer.Option(help="Model that hears the query, by name or path.", metavar="BUNDLE"),
     ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            help="Masks of one song, from 'rtsep steer': its place is found by its sound.",
+            metavar="FILE",
+        ),
+    ] = None,
     no_notes: Annotated[bool, typer.Option("--no-notes", help="Stems only.")] = False,
     midi_out: Annotated[
         str | None,
@@ -326,6 +333,7 @@ def live(
             bind=bind,
             query=query,
             query_model=query_model,
+            masks=masks,
         )
     )
 

@@ -28,6 +28,8 @@ from rtsep.live.session import (
     save_session,
 )
 from rtsep.live.status import Status, encode_status
+from rtsep.mask_file import read_masks
+from rtsep.played_masks import REST
 from rtsep.presets import PRESETS
 from rtsep.songs import find_separator, find_transcriber
 
@@ -61,6 +63,7 @@ class Options:
     bind: str | None = None
     query: str | None = None
     query_model: str | None = None
+    masks: str | None = None
 
 
 def play(options: Options) -> None:
@@ -115,6 +118,7 @@ def decide(options: Options) -> dict[str, str]:
         "transcriber": None if options.notes else NO_TRANSCRIBER,
         "query": options.query,
         "query_model": options.query_model,
+        "masks": options.masks,
     }
     return {key: value for key, value in decided.items() if value is not None}
 
@@ -138,17 +142,34 @@ def choose_session(
         for key, value in decided.items():
             if getattr(session, key) not in (None, value):
                 complain(f"{path} says {key} {getattr(session, key)}; {value} is taken instead")
-    session = msgspec.structs.replace(session, **decided)
-    separator = find_separator(session.model or PRESETS[session.preset].bundle)
+    try:
+        session = msgspec.structs.replace(session, **decided)
+        session.__post_init__()
+    except ValueError as error:
+        raise RtsepError(f"{error}") from None
+    stems = find_stems(session)
     if session.transcriber != NO_TRANSCRIBER:
         find_transcriber(session.transcriber)
     session_query(session)
     if path is not None and file is None:
-        stems = separator.manifest.stems
-        save_session(session, path, stems if session.query is None else with_query(stems))
+        save_session(session, path, stems)
         file = _OverriddenFile(path, decided)
         complain(f"{path} is new; edit it while this plays")
     return session, file
+
+
+def find_stems(session: Session) -> tuple[str, ...]:
+    """The stems of a session, whose models or masks are looked at.
+
+    Raises
+    ------
+    RtsepError
+        They cannot be used.
+    """
+    if session.masks is not None:
+        return (*read_masks(Path(session.masks)).header.tags, REST)
+    stems = find_separator(session.model or PRESETS[session.preset].bundle).manifest.stems
+    return stems if session.query is None else with_query(stems)
 
 
 class _OverriddenFile(SessionFile):

@@ -74,7 +74,7 @@ class Reporter:
             sample_rate=rate,
             block=handover.block,
             preset=session.preset,
-            model=session.model or PRESETS[session.preset].bundle,
+            model=session.masks or session.model or PRESETS[session.preset].bundle,
             frames=handover.frames,
             latency=self._latency(state, current),
             load=self._load(current),

@@ -148,6 +148,9 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
         instrument.
     query_model : str or None
         Name or path of the model that hears it.
+    masks : str or None
+        A mask file, instead of a model: its tags are the stems, wherever in its song the
+        mix is.
     stems : dict of str to Strip
         A stem that is not named has a strip that changes nothing.
     monitor : Monitor
@@ -159,6 +162,7 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
     transcriber: str | None = None
     query: str | None = None
     query_model: str | None = None
+    masks: str | None = None
     stems: dict[str, Strip] = {}
     monitor: Monitor = Monitor()
     midi: Midi = Midi()
@@ -167,6 +171,8 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
         if self.preset not in LIVE_PRESETS:
             known = ", ".join(LIVE_PRESETS)
             raise ValueError(f"no live preset is called `{self.preset}`; there are {known}")
+        if self.masks is not None and (self.model is not None or self.query is not None):
+            raise ValueError("masks take no model and no query beside them")
 
     def strip(self, stem: str) -> Strip:
         """The strip of a stem, also of one that is not named."""
@@ -184,7 +190,7 @@ def same_structure(a: Session, b: Session) -> bool:
 
 def _engine(session: Session) -> tuple[object, ...]:
     """All that an engine is made of; which query it follows may change."""
-    models = (session.model, session.transcriber, session.query_model)
+    models = (session.model, session.transcriber, session.query_model, session.masks)
     return (session.preset, *models, session.query is None)
 
 
@@ -321,6 +327,7 @@ def session_text(session: Session, stems: tuple[str, ...]) -> str:
         entry("preset", session.preset, ", ".join(LIVE_PRESETS)),
         optional("model", session.model, "live", "name or path of a model"),
         optional("transcriber", session.transcriber, "none", '"none": no notes'),
+        optional("masks", session.masks, "song.masks", "of one song, instead of a model"),
         optional("query", session.query, "oboe.wav", "one more stem: a clip, or an enrolled name"),
         "",
         "[monitor]  # the sum of all stems below",

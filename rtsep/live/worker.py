@@ -10,12 +10,13 @@ import os
 import queue
 import threading
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rtsep import realtime
-from rtsep.bundle import load_bundle
+from rtsep.bundle import Bundle, load_bundle
 from rtsep.engine import Engine
 from rtsep.errors import RtsepError
 from rtsep.kernels import atomics, clock, publish, streams, tables
@@ -34,6 +35,8 @@ from rtsep.live.shared import (
     mix_segment,
     slot_segment,
 )
+from rtsep.live.song_finder import SongFinder
+from rtsep.mask_file import MaskFile, read_masks
 from rtsep.note_events import NoteEvent
 from rtsep.presets import PRESETS
 
@@ -51,7 +54,11 @@ def open_engine(session: Session) -> Engine:
         A bundle that cannot be used.
     """
     preset = PRESETS[session.preset]
-    separator = load_bundle(session.model or preset.bundle)
+    separator: Bundle | MaskFile
+    if session.masks is not None:
+        separator = read_masks(Path(session.masks))
+    else:
+        separator = load_bundle(session.model or preset.bundle)
     named = session.transcriber or "notes"
     transcriber = None if named == NO_TRANSCRIBER else load_bundle(named)
     query = None if session.query is None else live_query_model(session)
@@ -81,6 +88,9 @@ class Worker:
         self._ring, self._header, self._notes = slot["ring"], slot["header"], slot["notes"]
         self._words = slot.address("header")
         self._meters, self._fallback = meters(slot), fallback_gains(slot)
+        self._finder: SongFinder | None = None
+        if isinstance(engine.separator, MaskFile):
+            self._finder = SongFinder(engine.separator, sample_rate)
         self._stem_numbers = {stem: number for number, stem in enumerate(engine.stems)}
         self._epoch = -1
         self._block = 0
@@ -156,6 +166,8 @@ class Worker:
         self._keep_notes(self.engine.flush_notes())
         self._count()
         self.engine.reset()
+        if self._finder is not None:
+            self._finder.restart()
         self.mixer.reset()
         self._misses = self._bad_samples = 0
         self._position = self._start = position
@@ -178,6 +190,11 @@ class Worker:
         ring_at = position % MIX_CAPACITY
         streams.read_ring(self._mix_ring, ring_at, self._block_in)
         try:
+            if self._finder is not None:
+                self._finder.hear(self._block_in)
+                changed, place = self._finder.take()
+                if changed:
+                    self.engine.locate(place)
             self.engine.process(self._block_in, self._stems)
             self.mixer.process(self._stems, self._out)
         except Exception as error:  # whatever a model or an effect raises, the mix plays on
