@@ -34,6 +34,15 @@ def _with_place(typing_context: Any, function: Any, handle: Any, number: Any, pl
     return types.none(types.int64, types.int64, types.int64, types.int64), generate
 
 
+@intrinsic
+def _answer_of(typing_context: Any, function: Any, handle: Any, place: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function, handle, place = arguments
+        return builder.sext(_call(builder, function, _INT, [handle, place]), _WORD)
+
+    return types.int64(types.int64, types.int64, types.int64), generate
+
+
 @njit([types.int64(types.int64, types.int64, types.int64)], nogil=True, cache=True)
 def pointer_of(function: int, handle: int, number: int) -> int:
     """Call ``void *function(void *handle, int number)``."""
@@ -44,3 +53,9 @@ def pointer_of(function: int, handle: int, number: int) -> int:
 def with_place(function: int, handle: int, number: int, place: int) -> None:
     """Call ``void function(void *handle, int number, void *place)``."""
     _with_place(function, handle, number, place)  # type: ignore[call-arg, unused-ignore]
+
+
+@njit([types.int64(types.int64, types.int64, types.int64)], nogil=True, cache=True)
+def answer_of(function: int, handle: int, place: int) -> int:
+    """Call ``int function(void *handle, void *place)``."""
+    return _answer_of(function, handle, place)  # type: ignore[call-arg, no-any-return, unused-ignore]

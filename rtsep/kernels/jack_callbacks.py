@@ -18,8 +18,13 @@ _LOCKSTEP_NS = 2_000_000_000
 CONTROL, GET_BUFFER, GET_RANGE, SET_RANGE = 0, 1, 2, 3
 INPUTS, OUTPUTS, IN_PLACES, OUT_PLACES, NOWHERE, RANGE, GONE = 4, 5, 6, 7, 8, 9, 10
 LINK, ROWS, MOST_FRAMES = 11, 12, 13
-TABLE_WORDS = 16
+TRANSPORT_QUERY, CLIENT, POSITION = 14, 15, 16
+TABLE_WORDS = 24
+#: Room for a jack_position_t; its third word holds the frame in its upper half.
+POSITION_WORDS = 32
+_FRAME_WORD = 2
 _CAPTURE = 0
+_ROLLING = 1
 
 
 @cfunc(types.int32(types.uint32, types.voidptr), **_COMPILED)
@@ -33,6 +38,13 @@ def on_process(frames, host):  # type: ignore[no-untyped-def]
     inputs, places = atomics.words(table[INPUTS], 2), atomics.words(table[IN_PLACES], 2)
     for side in range(2):
         places[side] = foreign.pointer_of(get, inputs[side], n)
+    header = atomics.load(control, tables.MIX_HEADER)
+    rolling = foreign.answer_of(table[TRANSPORT_QUERY], table[CLIENT], table[POSITION]) == _ROLLING
+    transport: Any = int64(tables.NEVER)
+    if rolling:
+        frame = (atomics.load(table[POSITION], _FRAME_WORD) >> 32) & 0xFFFFFFFF
+        transport = frame - atomics.load(control, tables.IN_TIME)
+    atomics.store(header, tables.TRANSPORT, transport)
     ho.take_in(control, n, table[IN_PLACES], 1)
     targets = atomics.words(table[OUT_PLACES], tables.MAX_CHANNELS)
     for channel in range(channels):

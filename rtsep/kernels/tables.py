@@ -45,6 +45,8 @@ HISTORY_LENGTH = 4 * FADE
 
 # --- mix header: one word a cache line where two sides meet ------------------------
 WRITTEN_MIX, EPOCH, EPOCH_START, BLOCK = 0, 8, 9, 10
+# The transport's frame less ours, `NEVER` where none rolls.
+TRANSPORT = 11
 MIX_HEADER_WORDS = 16
 
 # --- slot header --------------------------------------------------------------------

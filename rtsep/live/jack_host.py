@@ -74,6 +74,7 @@ class JackHost:
         self._out_places = np.zeros(tables.MAX_CHANNELS, np.int64)
         self._nowhere = np.zeros(MAX_BLOCK, np.float32)
         self._range = np.zeros(1, np.int64)
+        self._position = np.zeros(cb.POSITION_WORDS, np.int64)
 
     def open(self, handover: Handover) -> None:
         """See `AudioHost.open`."""
@@ -134,11 +135,12 @@ class JackHost:
     def _fill_table(self, handover: Handover) -> None:
         table = self._table
         table.fill(0)
-        table[cb.CONTROL] = handover.address
+        table[cb.CONTROL], table[cb.CLIENT] = handover.address, self._pointer
         for word, function in (
             (cb.GET_BUFFER, "jack_port_get_buffer"),
             (cb.GET_RANGE, "jack_port_get_latency_range"),
             (cb.SET_RANGE, "jack_port_set_latency_range"),
+            (cb.TRANSPORT_QUERY, "jack_transport_query"),
         ):
             place = ctypes.cast(getattr(self._library, function), ctypes.c_void_p)
             table[word] = place.value or 0
@@ -149,6 +151,7 @@ class JackHost:
             (cb.OUT_PLACES, self._out_places),
             (cb.NOWHERE, self._nowhere),
             (cb.RANGE, self._range),
+            (cb.POSITION, self._position),
         ):
             table[word] = array.ctypes.data
         # A channel may be opened while a callback is half done.

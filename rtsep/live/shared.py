@@ -80,13 +80,16 @@ class Segment:
 
 def mix_segment(name: str | None = None) -> Segment:
     """The mix and its header: "header" int64 words, "ring" float32 [2, frames]."""
-    return Segment(
+    segment = Segment(
         {
             "header": ((tables.MIX_HEADER_WORDS,), np.int64),
             "ring": ((2, MIX_CAPACITY), np.float32),
         },
         name,
     )
+    if name is None:
+        segment["header"][tables.TRANSPORT] = tables.NEVER
+    return segment
 
 
 def slot_segment(channels: int, name: str | None = None) -> Segment:

@@ -1,8 +1,10 @@
 """Follows where in a known song a live mix is, by the mix's sound, beside the audio.
 
 The engine's loop hands over what it hears and takes what was found; looking is done by a
-thread of its own.  Words of the fingerprint come a hundred a second on both sides, so that
-a place is one number: how many words the song is ahead of the stream.
+thread of its own.  A transport that rolls tells the place to the sample, and at once after
+a jump; it is believed as long as the sound does not say otherwise, as where the song
+begins elsewhere on the time line.  Words of the fingerprint come a hundred a second on both
+sides, so that a place is one number: how many words the song is ahead of the stream.
 """
 
 import threading
@@ -40,8 +42,10 @@ class SongFinder:
         self._wake, self._ended = threading.Event(), False
         self._written = self._stream = 0
         self._place: Place | None = None
-        self._changed = False
         self._begin()
+        self._told: Place | None = None
+        self._transport: float | None = None
+        self._believed, self._forget = True, False
         self._thread = threading.Thread(target=self._follow, daemon=True, name="song finder")
         self._thread.start()
 
@@ -68,14 +72,27 @@ class SongFinder:
         with self._lock:
             self._written = 0
             self._begin()
-            self._place, self._changed = None, True
+            self._place, self._transport, self._believed = None, None, True
 
-    def take(self) -> tuple[bool, Place | None]:
-        """Whether the place has changed since the last call, and the place."""
-        if not self._changed:
-            return False, self._place
-        self._changed = False
-        return True, self._place
+    def take(self, transport: float | None = None) -> tuple[bool, Place | None]:
+        """Whether the place has changed since the last call, and the place.
+
+        Parameters
+        ----------
+        transport : float, optional
+            Sample of the song at the stream's first one, by a transport that rolls.
+        """
+        found = self._place
+        jumped = None not in (transport, self._transport) and transport != self._transport
+        self._transport = transport
+        if jumped and self._believed:
+            self._place, self._forget, found = None, True, None
+        if transport is not None and found is not None:
+            self._believed = abs(found.song - transport) <= self._sample_rate / FRAMES_PER_S
+        if transport is not None and self._believed:
+            found = Place(0, transport)
+        changed, self._told = found != self._told, found
+        return changed, found
 
     def close(self) -> None:
         """End the thread."""
@@ -113,16 +130,17 @@ class SongFinder:
 
     def _look(self, keep: int) -> None:
         """Check the place, or find one in what came since it was lost."""
+        if self._forget:
+            self._forget, self._ahead, self._words = False, None, self._words[:0]
         if self._ahead is not None:
             if not self._still_there(self._ahead):
-                self._ahead, self._place, self._changed = None, None, True
+                self._ahead, self._place = None, None
                 self._words = self._words[:0]
             return
         found = find(self._words, self._song) if len(self._words) == keep else None
         if found is not None:
             self._ahead = found[0] + 1 - self._count
             self._place = Place(0, self._ahead * self._sample_rate / FRAMES_PER_S)
-            self._changed = True
 
     def _still_there(self, ahead: int) -> bool:
         n = round(CHECK_S * FRAMES_PER_S)

@@ -192,7 +192,7 @@ class Worker:
         try:
             if self._finder is not None:
                 self._finder.hear(self._block_in)
-                changed, place = self._finder.take()
+                changed, place = self._finder.take(self._transport())
                 if changed:
                     self.engine.locate(place)
             self.engine.process(self._block_in, self._stems)
@@ -216,6 +216,11 @@ class Worker:
         share = spent * self._sample_rate // (block * 1000)
         if share > header[tables.WORST_PPM]:
             header[tables.WORST_PPM] = share
+
+    def _transport(self) -> float | None:
+        """Sample of a song at the stream's first one, by the host's transport if it rolls."""
+        offset = atomics.load(self._mix_words, tables.TRANSPORT)
+        return None if offset == tables.NEVER else float(offset + self._start)
 
     def _fail(self, error: Exception) -> None:
         self._header[tables.FAILURES] += 1

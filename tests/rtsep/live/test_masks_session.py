@@ -82,3 +82,40 @@ def test_the_stem_follows_the_song_over_a_seek(gig: tuple[Path, np.ndarray]) -> 
     assert not recorded[0, : RATE // 2].any()
     lost = recorded[0, round(5.9 * RATE) : round(6.2 * RATE)]
     assert not lost.any()
+
+
+def test_jacks_transport_tells_the_place_to_the_sample(gig: tuple[Path, np.ndarray]) -> None:
+    """Noise has no place by its sound; the masks follow the transport, also over a seek."""
+    import jack
+
+    path, _ = gig
+    noise = (0.1 * np.random.default_rng(0).standard_normal((2, 9 * RATE))).astype(np.float32)
+    session = Session(masks=str(path), transcriber="none")
+    with live_rig(session) as rig:
+        rig.until_playing()
+        client = jack.Client("transport", no_start_server=True, servername=rig.server.name)
+        client.activate()
+        try:
+            with rig.probe(noise, PORTS) as probe:
+                probe.connect(rig.client)
+                begin = probe.play(loop=False)
+                probe.wait(begin + RATE)
+                client.transport_frame = 5 * RATE
+                client.transport_start()
+                probe.wait(begin + 4 * RATE)
+                client.transport_frame = 12 * RATE
+                probe.wait(begin + 8 * RATE)
+                recorded = probe.read(begin, 8 * RATE)
+        finally:
+            client.transport_stop()
+            client.close()
+    level = np.sqrt(np.convolve(recorded[0] ** 2, np.ones(480) / 480, "same"))
+    edges = np.flatnonzero(np.diff((level > 0.05).astype(int)))
+    edges = edges[np.diff(edges, prepend=-RATE) > RATE // 20]
+    # Of full seconds; where it begins and where it jumps there may be others.
+    rolling = edges[(edges > 2.1 * RATE) & (edges < 3.95 * RATE)]
+    after = edges[(edges > 5.1 * RATE) & (edges < 7.95 * RATE)]
+    for found, least in ((rolling, 1), (after, 2)):
+        assert len(found) >= least
+        np.testing.assert_allclose(np.diff(found), RATE, atol=2 * HOP)
+    assert not recorded[0, : RATE // 2].any()

@@ -8,6 +8,7 @@ import pytest
 from rtsep.fingerprint import fingerprint
 from rtsep.live.song_finder import SongFinder
 from rtsep.mask_file import Header, MaskFile
+from rtsep.played_masks import Place
 from tests.rtsep.test_fingerprint import song
 
 RATE, BLOCK = 48_000, 480
@@ -88,5 +89,27 @@ def test_a_new_stream_is_counted_from_its_own_start(stream, known):
     stream.play(audio[:, : 3 * RATE])
     stream.finder.restart()
     assert stream.finder.take() == (True, None)
+    assert stream.finder.take() == (False, None)
     stream.play(audio[:, 10 * RATE : 13 * RATE])
     assert abs(stream.found[-1][1].song - 10 * RATE) <= 512
+
+
+def test_a_transport_is_believed_until_the_sound_says_otherwise(stream, known):
+    audio, _ = known
+    finder = stream.finder
+    assert finder.take(123.0) == (True, Place(0, 123.0))
+    assert finder.take(None) == (True, None)
+    # It agrees: it gives the place to the sample, and a jump at once.
+    exact = 7.0 * RATE + 3
+    stream.play(audio[:, 7 * RATE : 10 * RATE])
+    assert finder.take(exact) == (True, Place(0, exact))
+    assert finder.take(exact + 5 * RATE) == (True, Place(0, exact + 5 * RATE))
+    assert finder.take(exact + 5 * RATE) == (False, Place(0, exact + 5 * RATE))
+
+
+def test_a_transport_of_another_time_line_is_not_believed(stream, known):
+    audio, _ = known
+    stream.play(audio[:, 7 * RATE : 10 * RATE])
+    found = stream.found[-1][1]
+    for transport in (0.0, 3.0 * RATE):
+        assert stream.finder.take(transport) == (False, found)
