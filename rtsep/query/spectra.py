@@ -112,7 +112,12 @@ def masked(audio: Floats, masks: Iterator[tuple[int, Floats]], n_fft: int, hop: 
         quarter.
     """
     out, padded = OverlapAdd(audio.shape, n_fft, hop), centred(audio, n_fft)
+    total = frame_count(audio.shape[-1], hop)
     for first, part in masks:
+        # Rounding may give the other rate one frame more.
+        part = part[: total - first]
+        if not len(part):
+            break
         bins = min(part.shape[1], n_fft // 2 + 1)
         spectra = spectrum(padded, n_fft, hop, first, len(part))
         upper = part[:, 3 * part.shape[1] // 4 :].mean(axis=1, keepdims=True)

@@ -80,3 +80,14 @@ def test_magnitudes_become_audio_again():
     found = invert(wanted, 2048, 160, 30, 0.99)
     error = np.linalg.norm(magnitudes(found, 2048, 160, 1024) - wanted) / np.linalg.norm(wanted)
     assert error < 0.15
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 5])
+def test_one_frame_more_or_less_does_not_matter(more):
+    audio = noise(2, 440 + 441 * 40)
+    frames = frame_count(audio.shape[1], 441)
+    whole = np.ones((frames + more, 1024), np.float32)
+    parts = ((k, whole[k : k + 10]) for k in range(0, len(whole), 10))
+    found = masked(audio, parts, 5644, 441)
+    assert found.shape == audio.shape
+    np.testing.assert_allclose(found, audio, atol=1e-5)
