@@ -130,7 +130,8 @@ def _train(
     from rtsep_export.training import Schedule, train
 
     torch.manual_seed(seed)
-    task = QueryTask(folder, MODELS[name], seconds=clip_s, batch=batch)
+    valid_pairs = 4 * batch
+    task = QueryTask(folder, MODELS[name], seconds=clip_s, batch=batch, valid_pairs=valid_pairs)
     schedule = Schedule(
         minutes * 60.0, learning_rate=LEARNING_RATE, snapshots=CHECKPOINTS, seed=seed
     )

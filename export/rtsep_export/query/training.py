@@ -27,6 +27,8 @@ class QueryTask:
         Of parts, with splits ``train`` and ``valid``.
     seconds : float
         Length of a clip.
+    valid_pairs : int
+        How many to validate on.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class QueryTask:
         *,
         seconds: float = 3.0,
         batch: int = 12,
+        valid_pairs: int = VALID_PAIRS,
     ) -> None:
         self.model, self.batch = model, batch
         self.pairs = Pairs(folder / "train", seconds)
         valid, rng = Pairs(folder / "valid", seconds), np.random.default_rng(6)
-        self.valid = [valid.draw(VALID_BATCH, rng) for _ in range(VALID_PAIRS // VALID_BATCH)]
+        size = min(VALID_BATCH, valid_pairs)
+        self.valid = [valid.draw(size, rng) for _ in range(valid_pairs // size)]
         self.device = best_device()
         self.network: nn.Module = QueryModel(model).to(self.device)
 
