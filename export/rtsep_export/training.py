@@ -97,7 +97,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     network = task.network
     average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(schedule.averaging)
+        network, multi_avg_fn=_averaging(schedule.averaging)
     )
     optimiser = torch.optim.AdamW(
         network.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay
@@ -161,6 +161,19 @@ def snapshots(folder: Path) -> list[Path]:
     """The weights that a run kept on its way, oldest first; else its last ones."""
     found = sorted(folder.glob("model-[0-9][0-9].pt"))
     return found or [folder / "model.pt"]
+
+
+def _averaging(largest: float) -> Callable[..., None]:
+    """An exponential mean that forgets its start: a short training would else hardly move it."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        seen = float(count)
+        decay = min(largest, (1.0 + seen) / (10.0 + seen))
+        for mean, new in zip(averaged, current, strict=True):
+            mean.lerp_(new, 1.0 - decay)
+
+    return update
 
 
 def _validate(task: Task, network: nn.Module) -> dict[str, float]:

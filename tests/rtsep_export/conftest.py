@@ -14,6 +14,12 @@ torch = pytest.importorskip("torch", reason="torch is not installed; pip install
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Commands that a test runs in this process may have set another number."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def test_font():
     """The test split's font, which is the smallest."""
