@@ -84,6 +84,12 @@ def playing(server: str, bridge: str, folder: Path) -> Iterator[Live]:
         live.close()
 
 
+#: The model's 8 bits answer a mix that differs in its last bit with a step of theirs; a stem
+#: that is a sample late, or another one, is off by ten times as much.
+STEP = 0.02
+LOUDER = 4
+
+
 def assert_stems(recorded: dict[str, Path | Audio], prefix: str, song: Audio, wanted: Audio) -> int:
     """The stems lie under the song to the sample.  How many samples were missed.
 
@@ -95,7 +101,7 @@ def assert_stems(recorded: dict[str, Path | Audio], prefix: str, song: Audio, wa
     assert not stems[:, :, :AT].any()
     heard = stems[:, :, AT : AT + song.shape[1]]
     np.testing.assert_allclose(heard.sum(axis=0), song, atol=1e-6)
-    wrong = (np.abs(heard - wanted) > 1e-6).any(axis=(0, 1))
+    wrong = (np.abs(heard - wanted) > STEP).any(axis=(0, 1))
     bypassed = ~heard[:-1].any(axis=(0, 1)) & wrong
     near = np.convolve(bypassed, np.ones(2 * 128 + 1), "same") > 0
     assert not (wrong & ~near).any(), np.flatnonzero(wrong & ~near)[:10]
@@ -110,7 +116,11 @@ def assert_notes(prefix: str, heard: list[Note], wanted: list[Note], most: int) 
     left = [note._replace(sample=note.sample - AT) for note in heard]
     for note in wanted:
         later = [other for other in left if other.sample >= note.sample - 8]
-        same = [other for other in later if other[1:] == note[1:]]
+        same = [
+            other
+            for other in later
+            if other[1:3] == note[1:3] and abs(other.velocity - note.velocity) <= LOUDER
+        ]
         assert same, (note, left)
         found = min(same)
         left.remove(found)
