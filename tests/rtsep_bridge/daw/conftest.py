@@ -29,6 +29,31 @@ def song() -> Audio:
     return np.ascontiguousarray(clip[:, : 3 * RATE])
 
 
+@pytest.fixture(scope="session")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The shipped separator and transcriber in 32 bits: "model" and "transcriber".
+
+    JACK's way through Ardour rounds the song's last bit, which networks of 8 bits answer
+    with a step of theirs.
+    """
+    pytest.importorskip("torch", reason="torch is not installed; pip install rtsep[train]")
+    from rtsep.bundle import load_bundle
+    from rtsep_export.from_onnx import load_separator, load_transcriber
+    from rtsep_export.to_onnx import export_separator, export_transcriber
+
+    folder = tmp_path_factory.mktemp("exact")
+    paths = {"model": folder / "live.onnx", "transcriber": folder / "notes.onnx"}
+    live, notes = load_bundle("live"), load_bundle("notes")
+    training, ends = live.manifest.training, live.manifest.front_ends
+    separator = load_separator(live)
+    export_separator(
+        separator, "live", paths["model"], training, "0.0.1", front_ends=ends, int8=False
+    )
+    transcriber = load_transcriber(notes)
+    export_transcriber(transcriber, paths["transcriber"], training, "0.0.1", int8=False)
+    return paths
+
+
 class Note(NamedTuple):
     """A note that begins; `sample` counts from the start of the song."""
 
@@ -54,13 +79,18 @@ def midi_notes(path: Path) -> list[Note]:
     return sorted(notes)
 
 
-def separated(folder: Path, song: Audio, before: int) -> tuple[Audio, list[Note]]:
+def separated(
+    folder: Path, song: Audio, before: int, models: dict[str, Path] | None = None
+) -> tuple[Audio, list[Note]]:
     """What `rtsep separate` makes of a song that has silence before it; without the silence.
 
-    The stems, [stems, 2, frames] in the order of the plugin's buses, and the notes.
+    With the shipped models, or those of `exact`.  The stems, [stems, 2, frames] in the order
+    of the plugin's buses, and the notes.
     """
     mix = write(folder / "mix.wav", np.pad(song, ((0, 0), (before, 0))))
-    words = ("separate", mix, "-o", folder / "out", "--preset", "live", "--overwrite")
+    words = ["separate", mix, "-o", folder / "out", "--preset", "live", "--overwrite"]
+    for option, path in (models or {}).items():
+        words += [f"--{option}", path]
     subprocess.run(
         [sys.executable, "-m", "rtsep", *map(str, words)],
         check=True,
