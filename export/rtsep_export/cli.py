@@ -5,7 +5,6 @@
 tables`` are the papers' part.
 """
 
-import os
 import sys
 import warnings
 from dataclasses import replace
@@ -16,8 +15,8 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from rtsep.errors import OutputError, RtsepError
-from rtsep_export.console import progress_bar, show_work, training_bar
+from rtsep.errors import RtsepError
+from rtsep_export.console import check_target, progress_bar, show_work, training_bar
 from rtsep_export.memory import keep_freed_memory
 from rtsep_export.query import cli as query
 from rtsep_export.scores import cli as scores
@@ -305,16 +304,6 @@ def figures(
 
     for name, count in state_figures(report, models).items():
         Console().print(f"{name}: {count} figures")
-
-
-def check_target(output: Path, *, overwrite: bool) -> None:
-    """Refuse a file that is there, or a folder that cannot be written to, before the work."""
-    if output.exists() and not overwrite:
-        raise OutputError(
-            f"{output} is there already", remedy="choose another -o, or replace it with --overwrite"
-        )
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{output.parent} is no folder to write to", remedy="choose another -o")
 
 
 def main() -> NoReturn:

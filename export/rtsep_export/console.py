@@ -1,10 +1,14 @@
-"""What the commands show on a terminal."""
+"""What the commands show on a terminal, and what they check before they begin."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from rtsep.errors import OutputError
 
 
 def progress_bar() -> Progress:
@@ -43,3 +47,13 @@ def training_bar(name: str) -> Iterator[Callable[[int, float, dict[str, float]],
             progress.update(bar, completed=min(share, 1.0), description=description)
 
         yield report
+
+
+def check_target(output: Path, *, overwrite: bool) -> None:
+    """Refuse a file that is there, or a folder that cannot be written to, before the work."""
+    if output.exists() and not overwrite:
+        raise OutputError(
+            f"{output} is there already", remedy="choose another -o, or replace it with --overwrite"
+        )
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{output.parent} is no folder to write to", remedy="choose another -o")

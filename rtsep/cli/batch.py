@@ -34,7 +34,7 @@ from rtsep.songs import (
     transcribe_song,
 )
 
-FORMATS: dict[str, Format] = {"wav": "wav", "flac": "flac"}
+_FORMATS: dict[str, Format] = {"wav": "wav", "flac": "flac"}
 
 
 class Result(Protocol):
@@ -73,8 +73,7 @@ def separate_files(
     names = result_names(files)
     if preset not in PRESETS:
         raise RtsepError(f"--preset {preset}", f"one of {', '.join(PRESETS)}")
-    if file_format not in FORMATS:
-        raise RtsepError(f"--format {file_format}", " or ".join(FORMATS))
+    written = known_format(file_format)
     if masks is not None and (model is not None or len(files) > 1):
         found = "--model and --masks" if model is not None else f"--masks for {len(files)} songs"
         raise RtsepError(found, "the song of the masks, and no model")
@@ -100,7 +99,7 @@ def separate_files(
             source,
             output / name,
             stems=wanted,
-            file_format=FORMATS[file_format],
+            file_format=written,
             overwrite=overwrite,
             on_progress=on_progress,
         )
@@ -137,6 +136,19 @@ def transcribe_files(
         return f"{song.midi}: {len(song.notes):,} notes ({song.speed:.1f}x real time)"
 
     run_batch(files, names, work, describe)
+
+
+def known_format(name: str) -> Format:
+    """A format by the name that was asked for.
+
+    Raises
+    ------
+    RtsepError
+        There is none of that name.
+    """
+    if name not in _FORMATS:
+        raise RtsepError(f"--format {name}", " or ".join(_FORMATS))
+    return _FORMATS[name]
 
 
 def result_names(files: Sequence[Path]) -> list[str]:

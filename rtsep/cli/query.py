@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtsep.bundle import load_bundle, shipped_bundles
-from rtsep.cli.batch import FORMATS, result_names, run_batch
+from rtsep.cli.batch import known_format, result_names, run_batch
 from rtsep.cli.console import complain, one_line, stdout
 from rtsep.errors import AudioError, OutputError, RtsepError
 from rtsep.query import enrolled
@@ -40,8 +40,7 @@ def query_files(
         missing = "--example" if example is None else "--output"
         raise RtsepError(f"no {missing}", "a clip of the instrument, and a folder for the results")
     names = result_names(files)
-    if file_format not in FORMATS:
-        raise RtsepError(f"--format {file_format}", " or ".join(FORMATS))
+    written = known_format(file_format)
     network = QueryModel(model)
     name, vector = query_vector(network.embedder, example)
     if name == REST:
@@ -57,7 +56,7 @@ def query_files(
             name,
             vector,
             score=score,
-            file_format=FORMATS[file_format],
+            file_format=written,
             overwrite=overwrite,
             on_progress=on_progress,
         )

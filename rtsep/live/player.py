@@ -91,11 +91,11 @@ class Live:
         Raises
         ------
         RtsepError
-            The host cannot be opened.
+            The session's query names nothing, or the host cannot be opened.
         """
+        self._query = session_query(self.session)
         self.host.open(self.handover)
         self._open = True
-        self._query = session_query(self.session)
         lock_memory()  # of the callback; what an engine is granted, it tells itself
         self._next = self._launch(self.session)
 

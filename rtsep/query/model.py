@@ -20,8 +20,8 @@ from rtsep.manifest import Chunk, Manifest
 Floats = npt.NDArray[np.float32]
 Task = Literal["query", "embed", "synthesise"]
 
-# The models that ship, for files and for live use.
-FILES, LIVE = "query", "query-live"
+# The model for live use that is taken where none is named.
+LIVE = "query-live"
 SILENT_DB = -60.0
 LEAST_EXAMPLE_S = 0.5
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rtsep.errors import OutputError, RtsepError
-from rtsep_export.console import progress_bar
+from rtsep.errors import RtsepError
+from rtsep_export.console import check_target, progress_bar
 from rtsep_export.devices import best_device
 from rtsep_export.memory import keep_freed_memory
 from rtsep_export.steer.autoencoder import load_autoencoder
@@ -35,10 +35,7 @@ def steer_file(
     RtsepError
         Something in it cannot be used; nothing is written.
     """
-    if output.exists() and not overwrite:
-        raise OutputError(
-            f"{output} is there already", remedy="choose another -o, or replace it with --overwrite"
-        )
+    check_target(output, overwrite=overwrite)
     if not tags:
         raise RtsepError("no --tag", "what to make masks of, e.g. --tag guitar")
     about = {
