@@ -14,13 +14,17 @@ from rtsep.kernels import atomics, publish, tables
 from rtsep.kernels import timeline as tl
 from rtsep.live.drift import Drift, least_buffer
 from rtsep.live.handover import MONITOR, Handover
-from rtsep.live.shared import STEM_CAPACITY, slot_segment
+from rtsep.live.shared import slot_segment
 from rtsep_bridge.messages import Samples
 
 MOST_BLOCK = 8192
 MOST_GAP_S = 0.2
 """A gap up to here is silence in the stream; after more it is taken up where it is."""
 MOST_BEHIND_S = 5.0
+MOST_AHEAD = 1 << 13
+"""Frames by which a stream may outrun time; after more it is taken up where it is."""
+MOST_BUFFER = 1 << 14
+"""Frames between arrival and output, at most, and the longest jump of a stream."""
 _GROUP_S = 0.02
 _FADE = tables.FADE
 
@@ -71,7 +75,7 @@ class JitterBuffer:
     def follow(self, sample_rate: int, out_block: int) -> Drift:
         """What a host needs that puts the stems out, see `rtsep.live.jack_host`."""
         buffer = max(self._asked, least_buffer(sample_rate, self._block, out_block))
-        buffer = min(buffer, STEM_CAPACITY // 2)
+        buffer = min(buffer, MOST_BUFFER)
         header = self.slot["header"]
         header[tables.LATENCY], header[tables.VALID_FROM] = 0, 0
         header[tables.READY_EPOCH] = self.handover.mix["header"][tables.EPOCH]
@@ -115,10 +119,10 @@ class JitterBuffer:
         # What a clock may run off.
         leak = tl.MOST_DRIFT * passed
         self._ahead -= min(leak, max(-leak, self._ahead))
-        if gap < 0 or gap > MOST_GAP_S * self.sample_rate or self._ahead > STEM_CAPACITY // 4:
+        if gap < 0 or gap > MOST_GAP_S * self.sample_rate or self._ahead > MOST_AHEAD:
             # Another mix, the same elsewhere, or one that outruns time: on from here.
             self.breaks += 1
-            gap = min(max(0, passed - n), STEM_CAPACITY // 2)
+            gap = min(max(0, passed - n), MOST_BUFFER)
             start = self._end + gap
             self._offset, self._ahead = start - sample, 0.0
             broken = True

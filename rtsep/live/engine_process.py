@@ -24,7 +24,7 @@ START_TIMEOUT_S = 60.0
 STALL_S = 5.0
 _END_S = 2.0
 STEMS_AT_HAND = STEM_CAPACITY * 3 // 4
-"""Frames of the newest stems that may be read: half a second at 48 kHz."""
+"""Frames of the newest stems that may be read: two seconds at 48 kHz."""
 
 
 class Semaphore(Protocol):

@@ -15,7 +15,7 @@ from rtsep.kernels import tables
 
 MIX_CAPACITY = 1 << 17
 """Frames of the mix that are kept: the most that a stem may be late."""
-STEM_CAPACITY = 1 << 15
+STEM_CAPACITY = 1 << 17
 """Frames of each stem that are kept."""
 MIX_METER = tables.MAX_CHANNELS - 2
 """Row of the mix's meters, behind those of a slot's channels."""

@@ -108,19 +108,19 @@ class SongFinder:
                 self._listen()
 
     def _listen(self) -> None:
-        behind = self._written - self._read
-        if behind > len(self._ring) // 2:
+        written = self._written  # read once: the engine's loop moves it on meanwhile
+        if written - self._read > len(self._ring) // 2:
             # Too late for what was: begin with what is, as if the song had jumped.
-            self._read = self._written - len(self._ring) // 4
+            self._read = written - len(self._ring) // 4
             self._read -= self._read % self._listener.hop
             self._listener.reset()
             self._count = self._read // self._listener.hop
             self._words = np.zeros(0, np.uint32)
-        if self._written - self._read < self._listener.hop:
+        if written - self._read < self._listener.hop:
             return
-        places = np.arange(self._read, self._written) % len(self._ring)
+        places = np.arange(self._read, written) % len(self._ring)
         words = self._listener.push(self._ring[places])
-        self._read = self._written
+        self._read = written
         self._count += len(words)
         keep = round(SEARCH_S * FRAMES_PER_S)
         self._words = np.concatenate([self._words, words])[-keep:]

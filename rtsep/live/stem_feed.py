@@ -1,7 +1,7 @@
 """The stems of the engine that plays, for others than the audio callback.
 
 Another engine that takes over goes on where the one before was: what is taken has no
-gap, unless there was no engine, or nobody took anything for half a second (at 48 kHz).
+gap, unless there was no engine, or nobody took anything for two seconds (at 48 kHz).
 """
 
 import threading

@@ -78,6 +78,31 @@ def test_after_a_jump_it_is_lost_and_found_again(stream, known):
     assert len(places) == 3
 
 
+def test_what_comes_while_it_looks_is_not_lost(stream, known, monkeypatch):
+    audio, _ = known
+    finder = stream.finder
+    position = [7 * RATE]
+
+    def hear():
+        finder.hear(audio[:, position[0] : position[0] + BLOCK])
+        position[0] += BLOCK
+
+    push = finder._listener.push
+
+    def push_slowly(mono):
+        words = push(mono)
+        hear()  # the engine's loop does not wait for the finder
+        return words
+
+    monkeypatch.setattr(finder._listener, "push", push_slowly)
+    for _ in range(100):
+        hear()
+        time.sleep(0.003)
+    finder.close()
+    place = finder.take()[1]
+    assert abs(place.song - 7 * RATE) <= 512
+
+
 def test_other_music_and_silence_are_no_place(stream, known):
     stream.play(song(3.0, seed=5))
     stream.play(np.zeros((2, RATE), np.float32))
