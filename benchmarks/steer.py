@@ -26,10 +26,10 @@ from rtsep.mask_file import read_masks, write_masks
 from rtsep.played_masks import Place
 from rtsep.presets import PRESETS
 from rtsep_export.memory import keep_freed_memory
-from rtsep_export.steer.autoencoder import SAMPLE_RATE, load_autoencoder
+from rtsep_export.steer.autoencoder import SAMPLE_RATE
+from rtsep_export.steer.frozen import load_autoencoder, load_tagger
 from rtsep_export.steer.steering import Settings, Target, steer
-from rtsep_export.steer.taggers import load_tagger
-from rtsep_export.steer.tags import INSTRUMENTS, MTAT, target
+from rtsep_export.steer.tags import target
 
 SECONDS, SONG_S = 10.0, 180.0
 BLOCK = 128
@@ -59,9 +59,9 @@ def steering(data: Path) -> dict[str, float]:
     audio, rate = read_audio(data / "mixtures" / "demucs_test.mp3", 20.0)
     assert rate == SAMPLE_RATE
     mixture = torch.from_numpy(audio.mean(axis=0))[: round(SECONDS * SAMPLE_RATE)]
-    autoencoder = load_autoencoder(data / "golden" / "jukebox" / "vqvae.pth.tar")
-    tagger = load_tagger(data / "taggers" / "mtat-fcn.pth")
-    targets = [Target(tagger, target(["guitar"], MTAT, INSTRUMENTS["mtat"]))]
+    autoencoder = load_autoencoder(str(data / "golden" / "jukebox" / "vqvae.pth.tar"))
+    tagger = load_tagger(str(data / "taggers" / "mtat-fcn.pth"))
+    targets = [Target(tagger.network, target(["guitar"], tagger.tags, tagger.instruments))]
     steer(mixture, autoencoder, targets, Settings(steps=1))
     began = time.perf_counter()
     (mask,) = steer(mixture, autoencoder, targets, Settings())

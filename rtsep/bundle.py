@@ -18,7 +18,8 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 
 from rtsep.errors import BundleError
-from rtsep.manifest import METADATA_KEY, Manifest, Taps, Tensor, decode
+from rtsep.manifest import METADATA_KEY, Manifest, Taps, Tensor
+from rtsep.manifest_checks import decode
 from rtsep.signature import Shapes, signature
 
 MAX_BYTES = 256 << 20

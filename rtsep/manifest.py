@@ -1,23 +1,21 @@
 """The manifest inside a bundle: what a model states about itself.
 
-A bundle is one ONNX file; its metadata entry ``rtsep`` holds this manifest as JSON.
+A bundle is one ONNX file; its metadata entry ``rtsep`` holds this manifest as JSON, which
+`rtsep.manifest_checks` reads and writes.
 Sizes are in samples at `Manifest.sample_rate`; `rtsep.rates.rate_factor` scales them
 at run time.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from rtsep.errors import BundleError
-from rtsep.rates import FILE_RATE_RANGE, NATIVE_RATES
-
 METADATA_KEY = "rtsep"
 FORMAT_VERSION = 1
 MAX_BANDS = 4096
 QUERY_TASKS = ("query", "embed", "synthesise")
+STEERING_TASKS = ("reconstruct", "tag")
 
 Count = Annotated[int, Meta(ge=0, le=1 << 20)]
 Positive = Annotated[int, Meta(ge=1, le=1 << 20)]
@@ -137,21 +135,25 @@ class Manifest(Strict, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    task : {"separate", "transcribe", "query", "embed", "synthesise"}
-        The last three are the parts of a query model: one stem of a mixture, which a query
-        vector names; the vector of an example; a new score in the stem's timbre.  "query" of
-        the domain "mask" is for live use: one mask, by taps.
+    task : {"separate", "transcribe", "query", "embed", "synthesise", "reconstruct", "tag"}
+        "query", "embed" and "synthesise" are the parts of a query model: one stem of a
+        mixture, which a query vector names; the vector of an example; a new score in the
+        stem's timbre.  "query" of the domain "mask" is for live use: one mask, by taps.
+        "reconstruct" and "tag" are the frozen models that ``rtsep steer`` works with: an
+        autoencoder of audio, and what names what is heard in it.
     domain : {"mask", "audio", "notes", "spectrogram"}
         "mask": features in, masks in the bands of the first front end out.
-        "audio": waveform in, stems out (chunk state only).  "notes": features in,
-        note probabilities out.  "spectrogram": magnitudes in and out (query models).
+        "audio": waveform in; stems out, or what is steered by (chunk state only).  "notes":
+        features in, note probabilities out.  "spectrogram": magnitudes in and out (query
+        models).
     stems : tuple of str
         Separators: all stems, the residual last.  Transcribers: empty.
     notes : tuple of Notes
         Transcribers: pitches in the order of the outputs, concatenated.  Query models: the
         one part that they hear, after whose pitches comes silence.
     hop : int
-        Network frame spacing in samples; for "audio" 1.
+        Network frame spacing in samples; for "audio" 1, of an autoencoder the samples that
+        one latent vector stands for.
     lookahead : int
         Samples of audio after a frame's end that the network must hear before its
         output for that frame; 0 for a model that works on the spot.
@@ -161,6 +163,10 @@ class Manifest(Strict, frozen=True, kw_only=True):
         Length of their query vector, else 0.
     query_space : str
         Which network made the vectors that they understand.
+    latent : int
+        Values of an autoencoder's latent vectors, else 0.
+    tags : tuple of str
+        What a tagger's outputs are called, in their order.
     """
 
     format: int
@@ -168,7 +174,7 @@ class Manifest(Strict, frozen=True, kw_only=True):
     version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
     description: str
     licence: Annotated[str, Meta(min_length=1)]
-    task: Literal["separate", "transcribe", "query", "embed", "synthesise"]
+    task: Literal["separate", "transcribe", "query", "embed", "synthesise", "reconstruct", "tag"]
     domain: Literal["mask", "audio", "notes", "spectrogram"]
     stems: tuple[Name, ...] = ()
     notes: tuple[Notes, ...] = ()
@@ -179,43 +185,13 @@ class Manifest(Strict, frozen=True, kw_only=True):
     spectrogram: Spectrogram | None = None
     query: Annotated[int, Meta(ge=0, le=4096)] = 0
     query_space: Annotated[str, Meta(pattern=r"^([0-9a-f]{32})?$")] = ""
+    latent: Annotated[int, Meta(ge=0, le=4096)] = 0
+    tags: tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...] = ()
     state: Taps | Chunk
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     training: Training
     quality: tuple[Quality, ...] = ()
-
-
-def decode(text: str | bytes) -> Manifest:
-    """Read a manifest, checking its version first and then every field.
-
-    Raises
-    ------
-    BundleError
-        A newer format version, malformed JSON, or a field that is missing, unknown,
-        of the wrong type, out of range or at odds with another.
-    """
-    try:
-        version = msgspec.json.decode(text, type=_Versioned).format
-    except msgspec.DecodeError as error:
-        raise BundleError(f"a manifest that cannot be read ({error})", "JSON") from None
-    if version != FORMAT_VERSION:
-        remedy = "update rtsep" if version > FORMAT_VERSION else "export the bundle again"
-        raise BundleError(
-            f"a bundle of manifest version {version}", f"version {FORMAT_VERSION}", remedy
-        )
-    try:
-        manifest = msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
-        raise BundleError(f"a manifest that does not hold ({error})") from None
-    _check(manifest)
-    return manifest
-
-
-def encode(manifest: Manifest) -> str:
-    """The manifest as the JSON text that goes into the bundle."""
-    _check(manifest)
-    return msgspec.json.encode(manifest).decode()
 
 
 def band_count(front_end: FrontEnd) -> int:
@@ -228,111 +204,3 @@ def band_count(front_end: FrontEnd) -> int:
         low += max(front_end.min_width_hz, low * (front_end.ratio - 1.0))
         count += 1
     return count
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _texts(inner)
-
-
-class _Versioned(msgspec.Struct):
-    format: int
-
-
-def _check(m: Manifest) -> None:
-    """Refuse fields that contradict each other."""
-
-    def need(holds: bool, found: str, expected: str) -> None:
-        if not holds:
-            raise BundleError(f"a manifest with {found}", expected)
-
-    for text in _texts(msgspec.to_builtins(m)):
-        need(all(c.isprintable() or c in "\n\t" for c in text), "control characters", "text")
-    need(
-        (m.task in QUERY_TASKS) == (m.query > 0) == bool(m.query_space),
-        f"a query vector of {m.query} values to {m.task}",
-        "one for query models and their space, none for others",
-    )
-    need(
-        (m.domain == "spectrogram") == (m.spectrogram is not None),
-        f"a spectrogram for the domain {m.domain}",
-        "one for the domain of that name",
-    )
-    if m.spectrogram is not None:
-        _check_spectrogram(m, m.spectrogram, need)
-        return
-    need(m.sample_rate in NATIVE_RATES, f"sample rate {m.sample_rate}", f"one of {NATIVE_RATES}")
-    if m.task in QUERY_TASKS:
-        by_taps = m.domain == "mask" and isinstance(m.state, Taps)
-        need(m.task == "query" and by_taps, f"{m.task} of {m.domain}", "query of mask, by taps")
-        need(not m.stems and not m.notes, "stems or notes of a live query", "neither")
-    need((m.task == "transcribe") == (m.domain == "notes"), f"{m.task} of {m.domain}", "a pair")
-    if m.task == "separate":
-        need(len(m.stems) >= 2, f"{len(m.stems)} stems", "at least one and a residual")
-        need(len(set(m.stems)) == len(m.stems), "two stems of one name", "different names")
-    if m.task == "transcribe":
-        need(len(m.notes) >= 1, "no notes", "the notes of at least one stem")
-        heard = [notes.stem for notes in m.notes]
-        need(len(set(heard)) == len(heard), "two notes of one stem", "different stems")
-        for notes in m.notes:
-            n_different = len(set(notes.pitches))
-            need(0 < n_different == len(notes.pitches), "no or repeated pitches", "each once")
-            levels = notes.levels or Levels(onset=1.0, frame_on=0.0, frame_off=0.0)
-            need(levels.frame_off <= levels.frame_on, "frame levels upside down", "off below on")
-    if m.domain == "audio":
-        need(isinstance(m.state, Chunk), "audio in and out by taps", "the chunk state")
-        need(m.hop == 1 and not m.front_ends, "a hop or front end for raw audio", "neither")
-        need(m.lookahead == 0, "a lookahead for raw audio", "right context in its place")
-    else:
-        need(len(m.front_ends) >= 1, "no front end", "at least one")
-    if isinstance(m.state, Taps):
-        need(len(m.state.dilations) >= 1, "no layers", "at least one")
-        reach = m.state.taps * max(m.state.dilations)
-        need(reach <= 1 << 16, f"a history of {reach} frames", "at most 65,536")
-    else:
-        state = m.state
-        need(2 * state.crossfade <= state.chunk, "a cross-fade over half a chunk", "at most half")
-        need(state.chunk + state.left + state.right <= 1 << 20, "a huge chunk", "at most 2^20")
-    for end in m.front_ends:
-        need(
-            end.n_fft & (end.n_fft - 1) == 0 and 64 <= end.n_fft <= 65536,
-            f"an FFT of {end.n_fft}",
-            "a power of two from 64 to 65,536",
-        )
-        need(end.synthesis % 2 == 0 and end.synthesis <= end.n_fft, "a bad window", "an even fall")
-        need(end.min_hz < end.max_hz, "bands upside down", "min_hz below max_hz")
-        n_different = len(set(end.values))
-        need(0 < n_different == len(end.values), "a front end's values", "level, pan or both")
-        need(band_count(end) <= MAX_BANDS, "a huge number of bands", f"at most {MAX_BANDS}")
-
-
-def _check_spectrogram(
-    m: Manifest, spectrogram: Spectrogram, need: Callable[[bool, str, str], None]
-) -> None:
-    need(m.task in QUERY_TASKS, f"{m.task} of {m.domain}", "a query model")
-    low, high = FILE_RATE_RANGE
-    need(low <= m.sample_rate <= high, f"sample rate {m.sample_rate}", f"{low} to {high}")
-    need(not m.front_ends and not m.lookahead, "a front end or lookahead", "a spectrogram alone")
-    need(
-        spectrogram.n_fft % 2 == 0
-        and spectrogram.n_fft <= 65536
-        and spectrogram.bins <= spectrogram.n_fft // 2 + 1
-        and m.hop <= spectrogram.n_fft,
-        "a spectrogram that cannot be",
-        "an even FFT of at most 65,536, bins that it has, and a hop within it",
-    )
-    need(len(m.notes) <= 1, f"{len(m.notes)} parts that it hears", "one")
-    need(bool(m.notes) or m.task != "synthesise", "a score without notes", "its notes")
-    for notes in m.notes:
-        repeated = len(set(notes.pitches)) != len(notes.pitches)
-        need(bool(notes.pitches) and not repeated, "no or repeated pitches", "each once")
-    need(isinstance(m.state, Chunk), "a spectrogram by taps", "the chunk state")
-    if isinstance(m.state, Chunk):
-        size = m.state.chunk + m.state.left + m.state.right
-        need(size <= 1 << 16 and not m.state.crossfade, "a huge or cross-faded chunk", "neither")

@@ -2,7 +2,7 @@
 
 from typing import TypeAlias
 
-from rtsep.manifest import Chunk, Manifest, Taps, band_count
+from rtsep.manifest import STEERING_TASKS, Chunk, Manifest, Taps, band_count
 
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
@@ -29,15 +29,22 @@ def signature(manifest: Manifest) -> tuple[Shapes, Shapes]:
     synthesise             mixture [1, 1, T, K],        synthesised [1, 1, T, K]
                            score [1, N + 1, T],
                            query [1, Q]
+    reconstruct            audio [1, 1, T]              latent [1, W, T / hop],
+                                                        codes [1, T / hop],
+                                                        decoded [1, 1, T]
+    tag                    audio [1, T]                 tags [1, G]
     =====================  ===========================  =================================
 
     F counts the values of all front ends, B the bands of the first one, S the stems,
-    N the pitches of all notes, K the bins of a spectrogram, Q the values of a query; T is
-    left + chunk + right.  A query model that hears no notes has no logits.
+    N the pitches of all notes, K the bins of a spectrogram, Q the values of a query, W those
+    of a latent vector, G the tags; T is left + chunk + right.  A query model that hears no
+    notes has no logits.
     """
     m, state = manifest, manifest.state
     if m.spectrogram is not None and isinstance(state, Chunk):
         return _query_signature(m, m.spectrogram.bins, state.left + state.chunk + state.right)
+    if m.task in STEERING_TASKS and isinstance(state, Chunk):
+        return _steering_signature(m, state.chunk)
     n_stems = 1 if m.task == "query" else len(m.stems)
     time = (state.left + state.chunk + state.right,) if isinstance(state, Chunk) else ()
     if m.domain == "audio":
@@ -75,3 +82,15 @@ def _query_signature(m: Manifest, bins: int, frames: int) -> tuple[Shapes, Shape
     if m.notes:
         outputs["logits"] = notes
     return {"mixture": magnitudes, "query": query}, outputs
+
+
+def _steering_signature(m: Manifest, samples: int) -> tuple[Shapes, Shapes]:
+    if m.task == "tag":
+        return {"audio": (1, samples)}, {"tags": (1, len(m.tags))}
+    frames = samples // m.hop
+    audio = (1, 1, samples)
+    return {"audio": audio}, {
+        "latent": (1, m.latent, frames),
+        "codes": (1, frames),
+        "decoded": audio,
+    }

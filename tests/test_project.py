@@ -32,6 +32,7 @@ FLOORS = (
     ("errors", "rates", "windows", "bands", "fingerprint"),
     ("presets", "note_events", "general_midi", "truncation", "probes", "realtime"),
     ("kernels", "manifest", "signature", "latency", "output_file", "output_folder"),
+    ("manifest_checks",),
     ("bundle", "mask_file", "stft", "features", "resample", "audio_files", "midi_files", "picture"),
     ("backend", "overlap_add", "note_tracker"),
     ("networks",),

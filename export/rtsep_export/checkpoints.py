@@ -1,7 +1,9 @@
 """Files of weights: written whole or not at all, refused where they do not fit."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +18,30 @@ def save(state: object, path: Path) -> None:
     """Write under a temporary name, then rename."""
     with replacing(path) as scratch:
         torch.save(state, scratch)
+
+
+def tensors(path: Path) -> Mapping[str, Any]:
+    """What an archive of named tensors holds, and perhaps of further mappings of them.
+
+    Raises
+    ------
+    RtsepError
+        No such file, or not tensors alone: nothing else is loaded.
+    """
+    try:
+        found = torch.load(path, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise RtsepError(f"no checkpoint at {path}") from None
+    except (*UNFIT, OSError) as error:
+        reason = (str(error).splitlines() or ["damaged"])[0]
+        raise RtsepError(
+            f"{path} is no archive of tensors alone ({reason})",
+            "weights as torch.save writes them",
+            "nothing else in a checkpoint is loaded: it could run code",
+        ) from None
+    if not isinstance(found, Mapping):
+        raise RtsepError(f"{path} holds no named tensors")
+    return found
 
 
 def unfit(path: Path, error: Exception) -> RtsepError:

@@ -265,7 +265,9 @@ def import_(
 ) -> None:
     """Make bundles of published weights, recognised by their tensors.
 
-    A query model (MSI, MSI-DIS) gives FILE.onnx, FILE-embed.onnx and FILE-synthesise.onnx.
+    A query model (MSI, MSI-DIS) gives FILE.onnx, FILE-embed.onnx and FILE-synthesise.onnx;
+    Jukebox's autoencoder and the taggers of Won et al., whose tags are told by their file's
+    name (mtat, jamendo, msd), give one file each, which 'rtsep steer' takes.
     """
     from rtsep_export.imports import import_checkpoint
     from rtsep_export.to_onnx import OPSET

@@ -11,9 +11,9 @@ from rtsep.errors import BundleError
 from rtsep_export.features import HEADS, SEPARATOR_HOP
 from rtsep_export.separation import Shape, make_separator
 from rtsep_export.tcn import CYCLE, Separator, Transcriber
+from rtsep_export.to_onnx import WEIGHTS
 from rtsep_export.transcription import make_transcriber
 
-PREFIX = "network."
 EIGHT_BITS = "_quantized"
 
 
@@ -111,9 +111,9 @@ def _weights(model: onnx.ModelProto) -> dict[str, Tensor]:
         tensors[key] = value
         tensors[name] = value.T
     found = {
-        name.removeprefix(PREFIX): torch.from_numpy(value.copy())
+        name.removeprefix(WEIGHTS): torch.from_numpy(value.copy())
         for name, value in tensors.items()
-        if name.startswith(PREFIX)
+        if name.startswith(WEIGHTS)
     }
     for node in model.graph.node:
         if node.op_type not in ("MatMul", "MatMulInteger") or node.input[1] not in tensors:

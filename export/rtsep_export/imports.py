@@ -1,18 +1,22 @@
 """Published checkpoints, recognised by their tensors, as bundles."""
 
-from collections.abc import Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from rtsep.errors import RtsepError
 from rtsep.manifest import Training
-from rtsep_export.checkpoints import UNFIT
+from rtsep_export.checkpoints import UNFIT, tensors, unfit
 from rtsep_export.query.checkpoints import is_query_model, load_query_model
 from rtsep_export.query.to_onnx import export_query_model
+from rtsep_export.steer.autoencoder import is_autoencoder
+from rtsep_export.steer.frozen import list_of, load_autoencoder, read_tagger, tagger_kind
+from rtsep_export.steer.tags import TAG_LISTS
+from rtsep_export.steer.to_onnx import export_autoencoder, export_tagger
 
-KNOWN = "a query model (MSI, MSI-DIS and its baselines)"
+KNOWN = (
+    "a query model (MSI, MSI-DIS and its baselines), the bottom level of Jukebox's autoencoder, "
+    "or a tagger of Won et al."
+)
+VERSION = "1.0.0"
 
 
 def import_checkpoint(path: Path, output: Path, *, licence: str) -> tuple[str, list[Path]]:
@@ -37,37 +41,34 @@ def import_checkpoint(path: Path, output: Path, *, licence: str) -> tuple[str, l
     RtsepError
         Not an archive of tensors alone, or of a network that is not known.
     """
-    state = _tensors(path)
+    state = tensors(path)
+    name = _name(output)
+    record = Training(
+        data=("as its publisher states",),
+        sound_fonts=(),
+        audio_hours=0.0,
+        command=f"imported from {path.name}",
+    )
     if is_query_model(state):
         network = load_query_model(path)
         if not network.model.separates:
             raise RtsepError(f"{path} is a query model that only transcribes", "one that separates")
-        record = Training(
-            data=("as its publisher states",),
-            sound_fonts=(),
-            audio_hours=0.0,
-            command=f"imported from {path.name}",
-        )
-        written = export_query_model(network, output, _name(output), record, "1.0.0", licence)
+        written = export_query_model(network, output, name, record, VERSION, licence)
         return network.model.title, written
+    if is_autoencoder(state):
+        autoencoder = load_autoencoder(str(path))
+        export_autoencoder(autoencoder, output, name, record, VERSION, licence)
+        return "Jukebox's autoencoder, bottom level", [output]
+    kind = tagger_kind(state)
+    if kind is not None:
+        known = list_of(path)
+        try:
+            tagger = read_tagger(path)
+        except UNFIT as error:
+            raise unfit(path, error) from None
+        export_tagger(tagger, TAG_LISTS[known], output, name, record, VERSION, licence)
+        return f"tagger {kind} with the tags of {known}", [output]
     raise RtsepError(f"{path} is a checkpoint of a network that is not known", KNOWN)
-
-
-def _tensors(path: Path) -> Mapping[str, Tensor]:
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except FileNotFoundError:
-        raise RtsepError(f"no checkpoint at {path}", KNOWN) from None
-    except (*UNFIT, OSError) as error:
-        reason = (str(error).splitlines() or ["damaged"])[0]
-        raise RtsepError(
-            f"{path} is no archive of tensors alone ({reason})",
-            "weights as torch.save writes them",
-            "nothing else in a checkpoint is loaded: it could run code",
-        ) from None
-    if not isinstance(state, Mapping):
-        raise RtsepError(f"{path} holds no named tensors", KNOWN)
-    return state
 
 
 def _name(output: Path) -> str:

@@ -4,7 +4,7 @@ import datetime
 import logging
 import tempfile
 import warnings
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -22,9 +22,9 @@ from rtsep.manifest import (
     Manifest,
     Taps,
     Training,
-    encode,
 )
 from rtsep.manifest import Tensor as TensorInfo
+from rtsep.manifest_checks import encode
 from rtsep.output_file import replacing
 from rtsep.rates import REFERENCE_RATE
 from rtsep.signature import signature
@@ -42,6 +42,8 @@ from rtsep_export.tcn import TAPS, Separator, Transcriber, Trunk
 OPSET = 20
 CHUNK_FRAMES = 1536
 LICENCE = "GPL-3.0-or-later"
+WEIGHTS = "network."
+"""What comes before a weight's name where a module holds the network under that name."""
 
 
 class _SeparatorStep(nn.Module):
@@ -175,7 +177,8 @@ def write_bundle(
     path: Path,
     *,
     int8: bool = False,
-    timed: Collection[str] = (),
+    timed: Mapping[str, int] | None = None,
+    as_it_is: bool = False,
 ) -> Manifest:
     """Export a module as the bundle of a manifest, to which it adds the tensors.
 
@@ -185,11 +188,15 @@ def write_bundle(
         Takes and gives what `rtsep.signature.signature` says, in that order.
     int8 : bool
         Matrices in 8 bits.
-    timed : collection of str
-        Tensors that may be of any length on their axis 2.
+    timed : mapping of str to int
+        Axis on which a tensor may be of any length.
+    as_it_is : bool
+        Fold nothing, so that every weight keeps its name, after `WEIGHTS`.
     """
     inputs, outputs = signature(manifest)
-    axes = {name: {2: "frames"} for name in timed if name in inputs | outputs}
+    named = inputs | outputs
+    axes = {name: {axis: f"{name}_time"} for name, axis in (timed or {}).items() if name in named}
+    whole = torch.onnx.TrainingMode.PRESERVE if as_it_is else torch.onnx.TrainingMode.EVAL
 
     def tensors(shapes: dict[str, tuple[int, ...]]) -> tuple[TensorInfo, ...]:
         return tuple(TensorInfo(name=n, shape=s) for n, s in shapes.items())
@@ -210,6 +217,8 @@ def write_bundle(
             output_names=list(outputs),
             opset_version=OPSET,
             dynamic_axes=axes,
+            training=whole,
+            do_constant_folding=not as_it_is,
             dynamo=False,
         )
         if int8:

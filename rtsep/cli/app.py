@@ -158,11 +158,17 @@ def steer(
         Path, typer.Option("--output", "-o", help="The mask file.", show_default=False)
     ],
     autoencoder: Annotated[
-        Path, typer.Option(help="Jukebox's vqvae.pth.tar.", metavar="FILE", show_default=False)
+        str,
+        typer.Option(
+            help="Jukebox's vqvae.pth.tar, or a bundle.", metavar="FILE", show_default=False
+        ),
     ],
     tagger: Annotated[
-        list[Path],
-        typer.Option(help="Taggers' weights, e.g. mtat-fcn.pth; one or several.", metavar="FILE"),
+        list[str],
+        typer.Option(
+            help="Taggers' weights, e.g. mtat-fcn.pth, or bundles; one or several.",
+            metavar="FILE",
+        ),
     ],
     steps: Annotated[int, typer.Option(min=1, help="Of gradient ascent, each segment.")] = 10,
     rate: Annotated[float, typer.Option(min=0.0, help="Of Adam.")] = 5.0,

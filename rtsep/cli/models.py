@@ -18,7 +18,7 @@ def show_models() -> None:
     if not bundles:
         complain("no models come with this rtsep; name a bundle's path with --model")
         return
-    table = _table("name", "version", "task", "stems or notes", "MB", "presets")
+    table = _table("name", "version", "task", "stems, notes or tags", "MB", "presets")
     for bundle in bundles:
         manifest = bundle.manifest
         served = [preset.name for preset in PRESETS.values() if preset.bundle == bundle.name]
@@ -26,11 +26,16 @@ def show_models() -> None:
             bundle.name,
             manifest.version,
             manifest.task,
-            ", ".join(manifest.stems or [part.stem for part in manifest.notes]),
+            _about(manifest),
             f"{bundle.size_bytes / 1e6:.1f}",
             ", ".join(served) or "all",
         )
     stdout().print(table)
+
+
+def _about(manifest: Manifest) -> str:
+    names = manifest.stems or manifest.tags or [part.stem for part in manifest.notes]
+    return ", ".join(map(one_line, names))
 
 
 def show_bundle(name_or_path: str) -> None:
@@ -76,6 +81,8 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         low, high = min(part.pitches), max(part.pitches)
         kind = "drum onsets" if part.drums else "notes"
         facts.append((f"notes: {part.stem}", f"{len(part.pitches)} {kind}, MIDI {low} to {high}"))
+    if manifest.tags:
+        facts.append(("tags", ", ".join(manifest.tags)))
     facts += [
         ("sample rate", f"{rate} Hz"),
         ("hop", f"{manifest.hop} samples ({1000 * manifest.hop / rate:.1f} ms)"),

@@ -34,6 +34,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rtsep import manifest as mf
 from rtsep.bands import band_edges
 from rtsep.bundle import Bundle, parse_bundle
+from rtsep.manifest_checks import encode
 from rtsep.signature import signature
 
 Array = npt.NDArray[np.float32]
@@ -99,7 +100,7 @@ def graph_bytes(
     graph = helper.make_graph(list(nodes), "tiny", values(inputs), values(outputs), initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     if manifest is not None:
-        helper.set_model_props(model, {mf.METADATA_KEY: mf.encode(manifest)})
+        helper.set_model_props(model, {mf.METADATA_KEY: encode(manifest)})
     return model.SerializeToString()
 
 

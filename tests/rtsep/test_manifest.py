@@ -17,9 +17,8 @@ from rtsep.manifest import (
     Taps,
     Tensor,
     band_count,
-    decode,
-    encode,
 )
+from rtsep.manifest_checks import decode, encode
 from tests.rtsep import models
 
 SEPARATOR = models.bundle(models.constant_masks()).manifest
@@ -27,7 +26,16 @@ TRANSCRIBER = models.bundle(models.transcriber()).manifest
 AUDIO = models.bundle(models.fir_audio()).manifest
 QUERY, EMBED, SYNTHESISE = (models.bundle(data).manifest for data in models.query_model().values())
 LIVE_QUERY = models.bundle(models.live_query()).manifest
-EVERY = (SEPARATOR, TRANSCRIBER, AUDIO, QUERY, EMBED, SYNTHESISE, LIVE_QUERY)
+STEERED_BY = {"stems": (), "front_ends": (), "domain": "audio", "inputs": (), "outputs": ()}
+PLAIN = Chunk(chunk=8192, left=0, right=0, crossfade=0)
+AUTOENCODER = models.make_manifest(task="reconstruct", hop=8, latent=64, state=PLAIN, **STEERED_BY)
+TAGGER = models.make_manifest(
+    task="tag", hop=1, tags=("guitar", "no vocals"), state=PLAIN, **STEERED_BY
+)
+EVERY = (
+    *(SEPARATOR, TRANSCRIBER, AUDIO, QUERY, EMBED, SYNTHESISE, LIVE_QUERY),
+    *(AUTOENCODER, TAGGER),
+)
 
 
 @pytest.mark.parametrize("manifest", EVERY, ids=lambda m: m.task + m.domain)
@@ -157,6 +165,18 @@ def state(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (QUERY, state(crossfade=2), "cross-faded chunk"),
         (QUERY, state(chunk=1 << 17), "huge"),
         (SYNTHESISE, changed(notes=[]), "a score without notes"),
+        (AUTOENCODER, changed(latent=0), "latent vectors of 0 values"),
+        (AUTOENCODER, changed(tags=["a"]), "1 tags to reconstruct"),
+        (AUTOENCODER, changed(hop=3), "a chunk of 8192"),
+        (AUTOENCODER, changed(sample_rate=100), "sample rate 100"),
+        (AUTOENCODER, changed(domain="mask"), "reconstruct of mask"),
+        (AUTOENCODER, state(left=8), "with a context"),
+        (SEPARATOR, changed(latent=2), "latent vectors of 2 values"),
+        (TAGGER, changed(tags=[]), "0 tags to tag"),
+        (TAGGER, changed(tags=["a", "a"]), "two tags of one name"),
+        (TAGGER, changed(tags=[""]), "tags"),
+        (TAGGER, changed(stems=["a", "b"]), "stems or notes of a model to steer with"),
+        (TAGGER, changed(lookahead=3), "a front end or lookahead"),
     ],
 )
 def test_contradictions(

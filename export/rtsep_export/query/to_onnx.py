@@ -31,7 +31,9 @@ CHUNK, EXAMPLE = 600, 300
 STEM = "query"
 LIVE = Model("live query", transcribes=False, causal=True)
 PITCHES = tuple(range(networks.LOWEST_NOTE, networks.LOWEST_NOTE + networks.NOTES))
-TIMED = ("mixture", "separated", "synthesised", "query_spectrogram", "logits", "score")
+TIMED = dict.fromkeys(
+    ("mixture", "separated", "synthesised", "query_spectrogram", "logits", "score"), 2
+)
 DESCRIPTIONS: dict[Task, str] = {
     "query": "one stem of a mixture, by a query vector",
     "embed": "the query vector of an example",

@@ -4,12 +4,9 @@ Audio at 44.1 kHz, 8 samples a latent vector of 64 values, a codebook of 2,048.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-
-from rtsep_export.checkpoints import UNFIT, unfit
 
 SAMPLE_RATE, HOP = 44_100, 8
 STAGES, STRIDE = 3, 2
@@ -148,20 +145,3 @@ def bottom_level(found: Mapping[str, object]) -> dict[str, Tensor]:
 def is_autoencoder(found: Mapping[str, object]) -> bool:
     """Whether a checkpoint holds such a network."""
     return f"bottleneck.level_blocks.{LEVEL}.k" in bottom_level(found)
-
-
-def load_autoencoder(path: Path) -> Autoencoder:
-    """The autoencoder in a checkpoint, frozen and ready to be used.
-
-    Raises
-    ------
-    RtsepError
-        Not an archive of tensors alone, or another network's.
-    """
-    try:
-        network = Autoencoder()
-        found = torch.load(path, weights_only=True, map_location="cpu")
-        network.load_state_dict(bottom_level(found))
-    except (*UNFIT, AttributeError) as error:
-        raise unfit(path, error) from None
-    return network.requires_grad_(False).eval()

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rtsep.bundle import shipped_bundles
 from rtsep.errors import RtsepError
 from rtsep_export.console import check_target, progress_bar
 from rtsep_export.devices import best_device
 from rtsep_export.memory import keep_freed_memory
-from rtsep_export.steer.autoencoder import load_autoencoder
+from rtsep_export.steer.frozen import load_autoencoder, load_tagger
 from rtsep_export.steer.song import steer_song
 from rtsep_export.steer.steering import Settings, Target
-from rtsep_export.steer.taggers import load_tagger
-from rtsep_export.steer.tags import INSTRUMENTS, TAG_LISTS, target
+from rtsep_export.steer.tags import target
 
 
 def steer_file(
@@ -22,8 +22,8 @@ def steer_file(
     output: Path,
     *,
     tags: Sequence[str],
-    autoencoder: Path,
-    taggers: Sequence[Path],
+    autoencoder: str,
+    taggers: Sequence[str],
     settings: Settings,
     removed: bool,
     overwrite: bool,
@@ -49,18 +49,15 @@ def steer_file(
     }
     keep_freed_memory()
     device = best_device()
-    lists = [_list_of(path) for path in taggers]
-    vectors = {
-        tag: [target([tag], TAG_LISTS[name], INSTRUMENTS[name]) for name in lists] for tag in tags
-    }
-    network = load_autoencoder(autoencoder).to(device)
-    loaded = [load_tagger(path).to(device) for path in taggers]
+    loaded = [load_tagger(source) for source in taggers]
     wanted = {
         _file_name(tag): [
-            Target(tagger, vector) for tagger, vector in zip(loaded, vectors[tag], strict=True)
+            Target(named.network.to(device), target([tag], named.tags, named.instruments))
+            for named in loaded
         ]
         for tag in tags
     }
+    network = load_autoencoder(autoencoder).to(device)
     with progress_bar() as progress:
         bar = progress.add_task("steering", total=None)
 
@@ -82,27 +79,16 @@ def steer_file(
     )
 
 
-def _list_of(tagger: Path) -> str:
-    """Which data set's tags a checkpoint names; its file's name says so."""
-    for name in TAG_LISTS:
-        if name in tagger.stem.lower():
-            return name
-    raise RtsepError(
-        f"{tagger.name}, which does not say whose tags it knows",
-        f"one of {', '.join(TAG_LISTS)} in the file's name",
-        "rename it as it was published, e.g. mtat-fcn.pth",
-    )
-
-
 def _file_name(tag: str) -> str:
     return "".join(c if c.isalnum() or c in " ._-" else "-" for c in tag.lower()).strip(" .-")
 
 
-def _named(path: Path) -> str:
+def _named(source: str) -> str:
     """A file's name and what tells it from others of that name."""
+    path = shipped_bundles().get(source, Path(source))
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise RtsepError(f"{path} cannot be read ({reason})", "a checkpoint") from None
+        raise RtsepError(f"{path} cannot be read ({reason})", "a bundle or checkpoint") from None
     return f"{path.name} {digest}"

@@ -5,41 +5,64 @@ All hear mono audio at 16 kHz through a mel spectrogram in decibels, whose windo
 filters are among the weights.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rtsep_export.checkpoints import UNFIT, unfit
-
 SAMPLE_RATE, N_FFT, HOP, MELS = 16_000, 512, 256, 96
+BINS = N_FFT // 2 + 1
 TAGS = 50
 FLOOR = 1e-10
 LONG, SHORT = 29 * SAMPLE_RATE, 3 * SAMPLE_RATE
 
 
+class PowerSpectrum(nn.Module):
+    """Power in every bin, of frames centred in padding by reflection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(N_FFT))
+        self._waves: Tensor | None = None
+
+    def convolve(self) -> None:
+        """Do without a Fourier transform from now on: what graphs are exported from."""
+        turn = torch.arange(BINS)[:, None] * torch.arange(N_FFT) % N_FFT
+        angle = 2 * torch.pi / N_FFT * turn.double()
+        self._waves = torch.cat([angle.cos(), angle.sin()]).float()
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """``[batch, samples]`` to ``[batch, BINS, frames]``."""
+        window = self.get_buffer("window")
+        if self._waves is None:
+            spectrum = torch.stft(
+                audio, N_FFT, HOP, window=window, pad_mode="reflect", return_complex=True
+            )
+            return spectrum.abs().square()
+        padded = functional.pad(audio[:, None], (N_FFT // 2, N_FFT // 2), mode="reflect")
+        waves = (self._waves * window)[:, None]
+        parts = functional.conv1d(padded, waves, stride=HOP).square()
+        return parts[:, :BINS] + parts[:, BINS:]
+
+
+def decibels(power: Tensor) -> Tensor:
+    """Of power, no less than that of `FLOOR`."""
+    return 10 * torch.log10(power.clamp_min(FLOOR))
+
+
 class _FrontEnd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.spectrogram = nn.Module()
-        self.spectrogram.register_buffer("window", torch.hann_window(N_FFT))
+        self.spectrogram = PowerSpectrum()
         self.mel_scale = nn.Module()
-        self.mel_scale.register_buffer("fb", torch.zeros(N_FFT // 2 + 1, MELS))
+        self.mel_scale.register_buffer("fb", torch.zeros(BINS, MELS))
 
     def forward(self, audio: Tensor) -> Tensor:
         """``[batch, samples]`` to decibels ``[batch, MELS, frames]``."""
-        window = self.get_buffer("spectrogram.window")
-        spectrum = torch.stft(
-            audio, N_FFT, HOP, window=window, pad_mode="reflect", return_complex=True
-        )
-        power = spectrum.abs().square()
-        mel = torch.einsum("bft,fm->bmt", power, self.get_buffer("mel_scale.fb"))
-        return 10 * torch.log10(mel.clamp_min(FLOOR))
+        filters = self.get_buffer("mel_scale.fb")
+        return decibels(filters.T @ self.spectrogram(audio))
 
 
-class _Conv2d(nn.Module):
+class Convolution(nn.Module):
     """3x3 convolution, batch norm, ReLU, max-pooling over (frequency, time)."""
 
     def __init__(self, inputs: int, outputs: int, pooling: tuple[int, int]) -> None:
@@ -49,6 +72,8 @@ class _Conv2d(nn.Module):
         self.pooling = pooling
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[batch, inputs, bands, frames]`` to fewer bands and frames."""
+        """``[batch, inputs, bands, frames]`` to fewer of both."""
         return functional.max_pool2d(torch.relu(self.bn(self.conv(x))), self.pooling)
 
 
@@ -59,12 +84,30 @@ class Tagger(nn.Module):
     ----------
     samples : int
         What one window hears; longer audio is cut into windows and averaged.
+    outputs : int
+        How many tags it knows.
     """
 
     samples = LONG
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: int) -> None:
         super().__init__()
+        self.outputs = outputs
+
+    def logits(self, audio: Tensor) -> Tensor:
+        """``[batch, outputs]`` of windows ``[batch, samples]``."""
+        raise NotImplementedError
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Probabilities ``[batch, outputs]``."""
+        return torch.sigmoid(self.logits(audio))
+
+
+class MelTagger(Tagger):
+    """What all share that hear a mel spectrogram."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__(outputs)
         self.spec = _FrontEnd()
         self.spec_bn = nn.BatchNorm2d(1)
 
@@ -73,26 +116,18 @@ class Tagger(nn.Module):
         out: Tensor = self.spec_bn(self.spec(audio)[:, None])
         return out
 
-    def logits(self, audio: Tensor) -> Tensor:
-        """``[batch, TAGS]`` of windows ``[batch, samples]``."""
-        raise NotImplementedError
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """Probabilities ``[batch, TAGS]``."""
-        return torch.sigmoid(self.logits(audio))
-
-
-class Fcn(Tagger):
+class Fcn(MelTagger):
     """Five convolutions (Choi et al. 2016)."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer1 = _Conv2d(1, 64, (2, 4))
-        self.layer2 = _Conv2d(64, 128, (2, 4))
-        self.layer3 = _Conv2d(128, 128, (2, 4))
-        self.layer4 = _Conv2d(128, 128, (3, 5))
-        self.layer5 = _Conv2d(128, 64, (4, 4))
-        self.dense = nn.Linear(64, TAGS)
+    def __init__(self, outputs: int = TAGS) -> None:
+        super().__init__(outputs)
+        self.layer1 = Convolution(1, 64, (2, 4))
+        self.layer2 = Convolution(64, 128, (2, 4))
+        self.layer3 = Convolution(128, 128, (2, 4))
+        self.layer4 = Convolution(128, 128, (3, 5))
+        self.layer5 = Convolution(128, 64, (4, 4))
+        self.dense = nn.Linear(64, outputs)
         self.dropout = nn.Dropout(0.5)
 
     def logits(self, audio: Tensor) -> Tensor:
@@ -104,17 +139,17 @@ class Fcn(Tagger):
         return out
 
 
-class Crnn(Tagger):
+class Crnn(MelTagger):
     """Four convolutions and two gated recurrent layers (Choi et al. 2017)."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer1 = _Conv2d(1, 64, (2, 2))
-        self.layer2 = _Conv2d(64, 128, (3, 3))
-        self.layer3 = _Conv2d(128, 128, (4, 4))
-        self.layer4 = _Conv2d(128, 128, (4, 4))
+    def __init__(self, outputs: int = TAGS) -> None:
+        super().__init__(outputs)
+        self.layer1 = Convolution(1, 64, (2, 2))
+        self.layer2 = Convolution(64, 128, (3, 3))
+        self.layer3 = Convolution(128, 128, (4, 4))
+        self.layer4 = Convolution(128, 128, (4, 4))
         self.layer5 = nn.GRU(128, 32, 2, batch_first=True)
-        self.dense = nn.Linear(32, TAGS)
+        self.dense = nn.Linear(32, outputs)
         self.dropout = nn.Dropout(0.5)
 
     def logits(self, audio: Tensor) -> Tensor:
@@ -161,19 +196,19 @@ class _Conv1d(nn.Module):
         return torch.relu(self.bn(self.conv(x)))
 
 
-class Musicnn(Tagger):
+class Musicnn(MelTagger):
     """Filters shaped by what music has (Pons and Serra 2019)."""
 
     samples = SHORT
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, outputs: int = TAGS) -> None:
+        super().__init__(outputs)
         shapes = [_Vertical(67), _Vertical(38), *(_Horizontal(n) for n in (129, 65, 33))]
         self.layers = nn.ModuleList(shapes)
         self.layer1, self.layer2, self.layer3 = _Conv1d(561), _Conv1d(64), _Conv1d(64)
         self.dense1 = nn.Linear(1506, 200)
         self.bn = nn.BatchNorm1d(200)
-        self.dense2 = nn.Linear(200, TAGS)
+        self.dense2 = nn.Linear(200, outputs)
         self.dropout = nn.Dropout(0.5)
 
     def logits(self, audio: Tensor) -> Tensor:
@@ -187,32 +222,3 @@ class Musicnn(Tagger):
         x = torch.cat([x.amax(2), x.mean(2)], dim=1)
         out: Tensor = self.dense2(self.dropout(torch.relu(self.bn(self.dense1(x)))))
         return out
-
-
-KINDS: dict[str, type[Tagger]] = {"fcn": Fcn, "crnn": Crnn, "musicnn": Musicnn}
-
-
-def tagger_kind(state: Mapping[str, object]) -> str | None:
-    """Which tagger's the tensors of a checkpoint are; None for another network's."""
-    if "spec.mel_scale.fb" not in state:
-        return None
-    if "layers.0.conv.weight" in state:
-        return "musicnn"
-    return "crnn" if "layer5.weight_ih_l0" in state else "fcn"
-
-
-def load_tagger(path: Path) -> Tagger:
-    """The tagger in a checkpoint, frozen and ready to be used.
-
-    Raises
-    ------
-    RtsepError
-        Not an archive of tensors alone, or another network's.
-    """
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        network = KINDS[tagger_kind(state) or "fcn"]()
-        network.load_state_dict(state)
-    except UNFIT as error:
-        raise unfit(path, error) from None
-    return network.requires_grad_(False).eval()

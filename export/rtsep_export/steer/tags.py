@@ -5,7 +5,7 @@ The lists are in the order of the outputs of the published taggers: MagnaTagATun
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ INSTRUMENTS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def target(
-    names: Sequence[str], tags: Sequence[str], instruments: dict[str, tuple[str, ...]]
+    names: Sequence[str], tags: Sequence[str], instruments: Mapping[str, tuple[str, ...]]
 ) -> Tensor:
     """What a tagger is to hear: 1 for what is named and 0 for all else, ``[tags]``.
 

@@ -8,15 +8,10 @@ import pytest
 import torch
 
 from rtsep.errors import RtsepError
-from rtsep_export.steer.autoencoder import (
-    CODES,
-    HOP,
-    WIDTH,
-    Autoencoder,
-    is_autoencoder,
-    load_autoencoder,
-)
-from rtsep_export.steer.taggers import KINDS, TAGS, Fcn, load_tagger, tagger_kind
+from rtsep_export.steer.autoencoder import CODES, HOP, WIDTH, Autoencoder, is_autoencoder
+from rtsep_export.steer.frozen import KINDS, load_autoencoder, load_tagger, tagger_kind
+from rtsep_export.steer.harmonic import Harmonic
+from rtsep_export.steer.taggers import BINS, TAGS, Fcn
 
 DATA = Path(os.environ.get("RTSEP_DATA", ""))
 JUKEBOX = DATA / "golden" / "jukebox"
@@ -38,7 +33,7 @@ def test_the_autoencoder_gives_the_public_numbers(prefix, tmp_path):
     model[f"{prefix}encoders.1.level_blocks.0.model.0.0.weight"] = torch.zeros(3)
     model[f"{prefix}bottleneck.level_blocks.1.k"] = torch.zeros(3)
     torch.save({"model": model, "step": 0}, tmp_path / "vqvae.pth.tar")
-    network = load_autoencoder(tmp_path / "vqvae.pth.tar")
+    network = load_autoencoder(str(tmp_path / "vqvae.pth.tar"))
     with np.load(JUKEBOX / "expected.npz") as file:
         expected = {name: torch.from_numpy(file[name]) for name in file}
     latent, codes, decoded = network(expected["audio"])
@@ -55,7 +50,7 @@ def test_taggers_give_the_public_numbers(name):
     rng, t = np.random.default_rng(0), np.arange(464_000) / 16_000
     audio = 0.05 * rng.standard_normal(464_000) + 0.2 * np.sin(2 * np.pi * 220 * t)
     audio += 0.1 * np.sin(2 * np.pi * 554.37 * t) * (np.sin(2 * np.pi * 2 * t) > 0)
-    network = load_tagger(TAGGERS / f"{name}.pth")
+    network = load_tagger(str(TAGGERS / f"{name}.pth")).network
     assert type(network).__name__.lower() == name.split("-")[1]
     heard = torch.from_numpy(audio.astype(np.float32))[None, : network.samples]
     with np.load(TAGGERS / "check.npz") as file:
@@ -78,9 +73,12 @@ def test_gradients_pass_the_quantiser_as_if_it_were_not_there():
 def test_taggers_are_told_by_their_tensors(kind, tmp_path):
     torch.manual_seed(0)
     network = KINDS[kind]().eval()
-    torch.save(network.state_dict(), tmp_path / "tagger.pth")
+    torch.save(network.state_dict(), tmp_path / "mtat-tagger.pth")
     assert tagger_kind(network.state_dict()) == kind
-    back = load_tagger(tmp_path / "tagger.pth")
+    named = load_tagger(str(tmp_path / "mtat-tagger.pth"))
+    assert named.tags[0] == "guitar"
+    assert named.instruments["drums"] == ("drums", "beat", "beats")
+    back = named.network
     assert type(back) is type(network)
     assert not any(p.requires_grad for p in back.parameters())
     audio = torch.randn(2, network.samples)
@@ -97,13 +95,44 @@ def test_other_checkpoints_are_refused_in_one_line(tmp_path):
     state = Fcn().state_dict()
     state["dense.weight"] = torch.zeros(49, 64)
     torch.save(state, tmp_path / "tags.pth")
-    for name in ("text", "other", "list"):
-        with pytest.raises(RtsepError, match="not of this network") as caught:
-            load_autoencoder(tmp_path / f"{name}.pth")
-        assert "\n" not in str(caught.value)
-    for name in ("text", "other", "list", "tags"):
-        with pytest.raises(RtsepError, match="not of this network"):
-            load_tagger(tmp_path / f"{name}.pth")
+    torch.save(Fcn(49).state_dict(), tmp_path / "mtat-few.pth")
+    both = {
+        "text": "no archive of tensors alone",
+        "other": "not of this network",
+        "list": "holds no named tensors",
+        "none": "no checkpoint at",
+    }
+    only_taggers = {"tags": "not of this network", "mtat-few": "knows 49 tags; expected the 50"}
+    for load, refusals in ((load_autoencoder, both), (load_tagger, both | only_taggers)):
+        for name, words in refusals.items():
+            with pytest.raises(RtsepError, match=words) as caught:
+                load(str(tmp_path / f"{name}.pth"))
+            assert "\n" not in str(caught.value)
     assert not is_autoencoder({"model": {"x": torch.zeros(1)}})
     assert is_autoencoder(Autoencoder().state_dict())
     assert tagger_kind(Autoencoder().state_dict()) is None
+
+
+def test_harmonic_filters_stand_on_the_harmonics_of_every_half_semitone():
+    front = Harmonic().hstft
+    power = torch.zeros(1, BINS, 1)
+    power[0, 32] = 1.0  # 1,000 Hz
+    front.spec.forward = lambda audio: power
+    with torch.no_grad():
+        heard = front(torch.zeros(1, 1))[0, :, :, 0]
+    assert heard.shape == (6, 128)
+    for harmonic, row in enumerate(heard, 1):
+        base = 1000.0 / harmonic
+        semitones = 12 * np.log2(base / 440.0) + 69 - 24
+        if 0 <= semitones < 64:
+            assert abs(int(row.argmax()) - 2 * semitones) <= 0.5
+            assert row.max() > -3.0
+        # Further away than half a filter's width nothing is heard.
+        bands_hz = harmonic * 440.0 * 2 ** ((24 + np.arange(128) / 2 - 69) / 12)
+        far = np.abs(bands_hz - 1000.0) > (0.1079 * bands_hz + 24.7) / 2
+        assert (row[torch.from_numpy(far)] == -100.0).all()
+    narrow = Harmonic().hstft
+    narrow.spec.forward = front.spec.forward
+    with torch.no_grad():
+        narrow.bw_Q.fill_(3.0)
+        assert (narrow(torch.zeros(1, 1)) > -100.0).sum() < (heard > -100.0).sum()

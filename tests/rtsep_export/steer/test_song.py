@@ -45,8 +45,8 @@ def duo(tmp_path):
 
 def run(duo, output, *, removed=False, on_progress=lambda *_: None, settings=SETTINGS):
     wanted = {
-        "low": [Target(Ear(), torch.tensor([1.0, 0.0]))],
-        "high": [Target(Ear(), torch.tensor([0.0, 1.0]))],
+        "low": [Target(Ear(2), torch.tensor([1.0, 0.0]))],
+        "high": [Target(Ear(2), torch.tensor([0.0, 1.0]))],
     }
     return song.steer_song(
         duo,

@@ -79,7 +79,7 @@ def test_windows_cover_all_and_short_audio_is_repeated():
 def test_the_loss_is_the_mean_over_taggers():
     low, _ = duo()
     heard = julius.resample_frac(low, 44_100, 16_000)
-    right, wrong = (Target(Ear(), torch.tensor(tags)) for tags in ([1.0, 0.0], [0.0, 1.0]))
+    right, wrong = (Target(Ear(2), torch.tensor(tags)) for tags in ([1.0, 0.0], [0.0, 1.0]))
     good, bad = tag_loss(heard, [right]), tag_loss(heard, [wrong])
     assert good < 0.2 < bad
     assert tag_loss(heard, [right, wrong]).item() == pytest.approx(float(good + bad) / 2)
@@ -94,7 +94,7 @@ def test_what_is_asked_for_is_kept(n_ffts, tags, hz):
     masks = steer(
         low + high,
         Echo(),
-        [Target(Ear(), torch.tensor(tags))],
+        [Target(Ear(2), torch.tensor(tags))],
         settings,
         lambda step, loss: losses.append(loss),
     )
@@ -110,7 +110,7 @@ def test_what_is_asked_for_is_kept(n_ffts, tags, hz):
 
 def test_without_a_mask_the_sound_itself_changes():
     low, high = duo()
-    target = Target(Ear(), torch.tensor([0.0, 1.0]))
+    target = Target(Ear(2), torch.tensor([0.0, 1.0]))
     found = transfer(low + high, Echo(), [target], Settings(steps=60, rate=0.01))
     assert share(found, 4000.0) > 0.8
 
