@@ -18,6 +18,7 @@ from rich.console import Console
 from rtsep.errors import RtsepError
 from rtsep_export.console import check_target, progress_bar, show_work, training_bar
 from rtsep_export.memory import keep_freed_memory
+from rtsep_export.network_names import NetworkName, Supervision
 from rtsep_export.query import cli as query
 from rtsep_export.scores import cli as scores
 
@@ -46,23 +47,6 @@ class Split(StrEnum):
     train = "train"
     valid = "valid"
     test = "test"
-
-
-class NetworkName(StrEnum):
-    """What can be trained."""
-
-    separator = "separator"
-    offline = "offline"
-    transcriber = "transcriber"
-    query_live = "query-live"
-
-
-class Supervision(StrEnum):
-    """What the separator learns from."""
-
-    stems = "stems"
-    scores = "scores"
-    both = "both"
 
 
 SplitOption = Annotated[Split, typer.Option(help="Part of the data set.")]
@@ -120,42 +104,14 @@ def train(
     """
     import torch
 
-    from rtsep.bundle import load_bundle
-    from rtsep_export.from_onnx import load_transcriber
-    from rtsep_export.training import Schedule, Task
+    from rtsep_export.networks import make_task, schedule
     from rtsep_export.training import train as run
 
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
-    task: Task
-    if network is NetworkName.query_live:
-        from rtsep_export.query.live_training import LiveQueryTask
-
-        task = LiveQueryTask(rendered, workers=workers)
-    elif network is not NetworkName.transcriber:
-        from rtsep_export.separation import SHAPES, SeparationTask
-
-        stems_weight = 0.0 if supervision is Supervision.scores else 1.0
-        critic = None
-        if supervision is not Supervision.stems:
-            if network is NetworkName.offline:
-                raise RtsepError(
-                    f"--supervision {supervision} for the {network} network",
-                    "stems: the critic hears the live masks alone",
-                )
-            critic = load_transcriber(load_bundle("notes"))
-        task = SeparationTask(
-            rendered,
-            SHAPES[network],
-            stems_weight=stems_weight,
-            critic=critic,
-            workers=workers,
-        )
-    else:
-        from rtsep_export.transcription import TranscriptionTask
-
-        task = TranscriptionTask(rendered, workers=workers)
+    task = make_task(network, rendered, supervision, workers=workers)
     if start is not None:
+        from rtsep.bundle import load_bundle
         from rtsep_export.from_onnx import start_from
         from rtsep_export.origin import note_start
 
@@ -163,7 +119,7 @@ def train(
         start_from(task.network, known)
         note_start(output, known)
     with training_bar(network) as report:
-        weights = run(task, Schedule(minutes * 60.0, seed=seed), output, report)
+        weights = run(task, schedule(network, minutes * 60.0, seed), output, report)
     Console().print(f"trained: {weights}")
 
 
@@ -176,36 +132,13 @@ def bundle(
     version: Annotated[str, typer.Option(help="The bundles' version.")] = "0.1.0",
 ) -> None:
     """Write a trained network's bundles, each with its origin in its manifest."""
-    import torch
-
+    from rtsep_export.networks import write_bundles
     from rtsep_export.origin import training_record
-    from rtsep_export.separation import SHAPES, make_separator
-    from rtsep_export.to_onnx import OPSET, export_separator, export_transcriber
-    from rtsep_export.transcription import make_transcriber
+    from rtsep_export.to_onnx import OPSET
 
     record = training_record(run, rendered / "train", network)
     output.mkdir(parents=True, exist_ok=True)
-    try:
-        weights = torch.load(run / "model.pt", weights_only=True, map_location="cpu")
-        if network is NetworkName.query_live:
-            from rtsep_export.query.live import LiveQuery
-            from rtsep_export.query.to_onnx import export_live_query
-
-            asked = LiveQuery()
-            asked.load_state_dict(weights)
-            export_live_query(asked.eval(), output / f"{network}.onnx", network, record, version)
-        elif network is not NetworkName.transcriber:
-            separator = make_separator(SHAPES[network])
-            separator.load_state_dict(weights)
-            for head in separator.heads:
-                export_separator(separator, head, output / f"{head}.onnx", record, version)
-        else:
-            transcriber = make_transcriber()
-            transcriber.load_state_dict(weights)
-            export_transcriber(transcriber, output / "notes.onnx", record, version)
-    except (OSError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
-        raise RtsepError(f"{run / 'model.pt'}: {reason}", f"weights of the {network}") from None
+    write_bundles(network, run / "model.pt", output, record, version)
     for path in sorted(output.glob("*.onnx")):
         size = path.stat().st_size / 1e6
         Console().print(f"{path}: opset {OPSET}, {size:.1f} MB", markup=False, soft_wrap=True)

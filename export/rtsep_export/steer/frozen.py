@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rtsep.bundle import Bundle, load_bundle, of_task, shipped_bundles
 from rtsep.errors import BundleError, RtsepError
+from rtsep.manifest import Chunk
 from rtsep_export.checkpoints import UNFIT, tensors, unfit
 from rtsep_export.steer.autoencoder import Autoencoder, bottom_level
 from rtsep_export.steer.harmonic import Harmonic
@@ -82,6 +83,8 @@ def load_tagger(source: str) -> NamedTagger:
         except KeyError:
             raise _nameless(bundle) from None
         _fill(network, bundle)
+        if isinstance(bundle.manifest.state, Chunk):
+            network.samples = bundle.manifest.state.chunk
         tags = bundle.manifest.tags
         known = next((name for name, tags_ in TAG_LISTS.items() if tuple(tags_) == tags), None)
     else:

@@ -5,6 +5,7 @@ All hear mono audio at 16 kHz through a mel spectrogram in decibels, whose windo
 filters are among the weights.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -49,12 +50,22 @@ def decibels(power: Tensor) -> Tensor:
     return 10 * torch.log10(power.clamp_min(FLOOR))
 
 
+def mel_filters() -> Tensor:
+    """Triangles on the mel scale (2595 log10(1 + f / 700)) from 0 Hz up, ``[BINS, MELS]``."""
+    highest = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, highest, MELS + 2) / 2595) - 1)
+    hz = np.linspace(0, SAMPLE_RATE / 2, BINS)[:, None]
+    rise = (hz - edges[:-2]) / np.diff(edges)[:-1]
+    fall = (edges[2:] - hz) / np.diff(edges)[1:]
+    return torch.from_numpy(np.minimum(rise, fall).clip(0).astype(np.float32))
+
+
 class _FrontEnd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.spectrogram = PowerSpectrum()
         self.mel_scale = nn.Module()
-        self.mel_scale.register_buffer("fb", torch.zeros(BINS, MELS))
+        self.mel_scale.register_buffer("fb", mel_filters())
 
     def forward(self, audio: Tensor) -> Tensor:
         """``[batch, samples]`` to decibels ``[batch, MELS, frames]``."""
