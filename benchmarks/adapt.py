@@ -22,7 +22,6 @@ import torch
 
 from benchmarks import common
 from benchmarks.clips import Clip, rendered_clip, song_folders
-from benchmarks.metrics import si_sdr
 from benchmarks.quality import SCORED, separate
 from rtsep.bundle import Bundle, load_bundle
 from rtsep.engine import Engine
@@ -30,6 +29,7 @@ from rtsep.errors import AudioError
 from rtsep.presets import PRESETS
 from rtsep_export.adapt import adapt
 from rtsep_export.alignment import load_score
+from rtsep_export.measures import si_sdr
 
 Row = dict[str, Any]
 

@@ -9,9 +9,10 @@ import numpy.typing as npt
 from mido import MidiFile, tick2second
 from pedalboard.io import AudioFile, StreamResampler
 
-from benchmarks.metrics import TimedNote, is_silent
+from benchmarks.metrics import TimedNote
 from rtsep.errors import AudioError
 from rtsep.rates import native_rate
+from rtsep_export.measures import is_silent
 
 Audio = npt.NDArray[np.float32]
 

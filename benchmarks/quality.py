@@ -20,15 +20,17 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import common
-from benchmarks.baselines import hpss, oracle, repet_sim
+from benchmarks.baselines import oracle
 from benchmarks.clips import STEMS, Clip, real_clips, rendered_clip, song_folders
-from benchmarks.metrics import TimedNote, museval_sdr, si_sdr
+from benchmarks.metrics import TimedNote
 from benchmarks.note_quality import NoteTrial, print_notes
 from rtsep.bundle import Bundle
 from rtsep.engine import Engine
 from rtsep.note_events import collect_notes
 from rtsep.presets import PRESETS
 from rtsep.separate import separate_audio
+from rtsep_export.baselines import hpss, repet_sim
+from rtsep_export.measures import museval_sdr, si_sdr
 
 Audio = common.Audio
 Row = dict[str, Any]

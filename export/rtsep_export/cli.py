@@ -21,6 +21,7 @@ from rtsep_export.memory import keep_freed_memory
 from rtsep_export.network_names import NetworkName, Supervision
 from rtsep_export.query import cli as query
 from rtsep_export.scores import cli as scores
+from rtsep_export.steer import cli as steer
 
 app = typer.Typer(
     name="rtsep-export",
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(scores.songs)
 app.command()(scores.learn)
 scores.tables.command()(query.msi)
+scores.tables.command()(steer.tagbox)
 app.command()(query.parts)
 app.command()(query.learn_query)
 app.add_typer(scores.tables, name="tables")

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.baselines import hpss, oracle, repet_sim
-from benchmarks.metrics import si_sdr
+from benchmarks.baselines import oracle
 from rtsep.presets import PRESETS
+from rtsep_export.baselines import hpss, repet_sim
+from rtsep_export.measures import si_sdr
 from tests.benchmarks import songs
 from tests.rtsep import models
 

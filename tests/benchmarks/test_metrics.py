@@ -9,13 +9,11 @@ import pytest
 from benchmarks.metrics import (
     Counts,
     TimedNote,
-    is_silent,
-    museval_sdr,
     note_counts,
     onset_counts,
     pooled,
-    si_sdr,
 )
+from rtsep_export.measures import is_silent, museval_sdr, si_sdr
 
 RATE = 500
 

@@ -11,12 +11,12 @@ import pretty_midi
 import torch
 from torch import Tensor
 
+from rtsep_export.measures import is_silent, si_sdr
 from rtsep_export.scores.clips import Clips
 from rtsep_export.scores.losses import piano_roll
 from rtsep_export.scores.networks import FRAME_S, HOP, LOWEST_NOTE, Network, signals, spectra
 from rtsep_export.scores.songs import CLIP_S, INSTRUMENTS, SAMPLE_RATE
 
-SILENT_DB = -60.0
 SAMPLES = round(CLIP_S * SAMPLE_RATE)
 
 Audio = npt.NDArray[np.float32]
@@ -37,19 +37,6 @@ class Notes:
     def false_positive_rate(self) -> float:
         """Share of the detected notes that are not in the score."""
         return self.false / max(self.false + self.hits, 1)
-
-
-def si_sdr(reference: Audio, estimate: Audio) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019, equation 3)."""
-    target = np.dot(estimate, reference) / np.dot(reference, reference) * reference
-    return float(
-        10 * np.log10(np.dot(target, target) / max(np.sum((estimate - target) ** 2), 1e-20))
-    )
-
-
-def is_silent(audio: Audio) -> bool:
-    """Below -60 dB RMS: nothing to compare with."""
-    return bool(np.mean(audio**2) < 10 ** (SILENT_DB / 10))
 
 
 def clips_of(clips: Clips) -> Iterator[tuple[Audio, Tensor]]:

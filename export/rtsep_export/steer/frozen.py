@@ -25,13 +25,22 @@ KINDS: dict[str, type[Tagger]] = {
     "musicnn": Musicnn,
     "harmonic": Harmonic,
 }
+KINDS_WRITTEN = {Fcn: "FCN", Crnn: "CRNN", Musicnn: "Musicnn", Harmonic: "HCNN"}
+LISTS_WRITTEN = {"mtat": "MTAT", "jamendo": "Jamendo", "msd": "MSD"}
 UNCOUNTED = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
 class NamedTagger:
-    """A tagger, what its outputs are called, and which of them mean an instrument."""
+    """A tagger, what its outputs are called, and which of them mean an instrument.
 
+    Attributes
+    ----------
+    title : str
+        Network and data set, as the paper writes them, or the bundle's name.
+    """
+
+    title: str
     network: Tagger
     tags: tuple[str, ...]
     instruments: Mapping[str, tuple[str, ...]]
@@ -76,6 +85,7 @@ def load_autoencoder(source: str) -> Autoencoder:
 
 def load_tagger(source: str) -> NamedTagger:
     """A tagger and its tags; `source` and errors as of `load_autoencoder`."""
+    title = ""
     bundle = _bundle(source, "tag")
     if bundle is not None:
         try:
@@ -87,6 +97,7 @@ def load_tagger(source: str) -> NamedTagger:
             network.samples = bundle.manifest.state.chunk
         tags = bundle.manifest.tags
         known = next((name for name, tags_ in TAG_LISTS.items() if tuple(tags_) == tags), None)
+        title = bundle.name
     else:
         path = Path(source)
         try:
@@ -97,8 +108,22 @@ def load_tagger(source: str) -> NamedTagger:
         tags = tuple(TAG_LISTS[known])
         if network.outputs != len(tags):
             raise RtsepError(f"{path} knows {network.outputs} tags", f"the {len(tags)} of {known}")
-    instruments = INSTRUMENTS[known] if known else {}
-    return NamedTagger(network.requires_grad_(False).eval(), tags, instruments)
+    if known:
+        title = f"{KINDS_WRITTEN[type(network)]}, {LISTS_WRITTEN[known]}"
+    return _named(title, network, tags, INSTRUMENTS[known] if known else {})
+
+
+def untrained() -> tuple[Autoencoder, list[list[NamedTagger]]]:
+    """Networks with weights at random, and the rows of a table of them: to try it out."""
+    # The one with the shortest windows.
+    named = _named("Musicnn, untrained", Musicnn(), tuple(TAG_LISTS["mtat"]), INSTRUMENTS["mtat"])
+    return Autoencoder().requires_grad_(False).eval(), [[named]]
+
+
+def _named(
+    title: str, network: Tagger, tags: tuple[str, ...], instruments: Mapping[str, tuple[str, ...]]
+) -> NamedTagger:
+    return NamedTagger(title, network.requires_grad_(False).eval(), tags, instruments)
 
 
 def read_tagger(path: Path) -> Tagger:

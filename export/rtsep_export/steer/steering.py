@@ -163,6 +163,12 @@ def transfer(
 
 
 @torch.no_grad()
+def reconstructed(mixture: Tensor, autoencoder: Autoencoder) -> Tensor:
+    """What the autoencoder makes of a mixture, ``[samples]``, as it is."""
+    return _decoded(_latent(mixture, autoencoder), autoencoder, len(mixture))
+
+
+@torch.no_grad()
 def _latent(mixture: Tensor, autoencoder: Autoencoder) -> Tensor:
     padded = functional.pad(mixture, (0, -len(mixture) % HOP))
     return autoencoder.encode(padded[None, None])

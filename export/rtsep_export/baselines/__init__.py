@@ -1,0 +1,1 @@
+"""Separation without training, to measure against."""
