@@ -150,7 +150,10 @@ def query(
 
 @app.command()
 def steer(
-    song: Annotated[Path, typer.Argument(help="Audio.", show_default=False)],
+    songs: Annotated[
+        list[Path],
+        typer.Argument(help="Audio; of several songs, or folders, -o is a folder.", metavar="SONG"),
+    ],
     tag: Annotated[
         list[str], typer.Option(help="An instrument, or any tag that the taggers know.")
     ],
@@ -179,6 +182,12 @@ def steer(
         bool,
         typer.Option("--removed", help="The paper's reading: keep what the masks take away."),
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Spread songs over a Ray cluster; auto: this machine's.", metavar="ADDRESS"
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     r"""Make masks of a song's tags ahead, for 'rtsep separate --masks'.
@@ -192,19 +201,15 @@ def steer(
         --autoencoder vqvae.pth.tar --tagger mtat-fcn.pth
     rtsep separate song.wav --masks song.masks -o out
     """
-    from rtsep_export.steer.command import steer_file
+    from rtsep_export.steer.command import Order, catalogue, steer_file, steer_files
     from rtsep_export.steer.steering import Settings
 
-    steer_file(
-        song,
-        output,
-        tags=tag,
-        autoencoder=autoencoder,
-        taggers=tagger,
-        settings=Settings(tuple(fft or (1024,)), steps, rate),
-        removed=removed,
-        overwrite=overwrite,
-    )
+    settings = Settings(tuple(fft or (1024,)), steps, rate)
+    order = Order(tuple(tag), autoencoder, tuple(tagger), settings, removed)
+    if cluster is None and len(songs) == 1 and not songs[0].is_dir():
+        steer_file(songs[0], output, order, overwrite=overwrite)
+        return
+    steer_files(catalogue(songs, output), order, cluster, overwrite=overwrite)
 
 
 @app.command()
