@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from pedalboard.io import AudioFile
 
 from rtsep.errors import AudioError, SetupError
 from rtsep_export.measures import Audio, is_silent
@@ -16,6 +17,7 @@ from rtsep_export.steer.tagger_training import FAMILIES
 from rtsep_export.stems import STEMS
 
 STRINGS = FAMILIES["strings"]
+PLAYERS = ("violin", "viola", "cello", "strings")
 MUSDB = ("vocals", "bass", "drums")
 # Slakh's classes of instruments that are one of the paper's sources.
 SLAKH = {
@@ -36,7 +38,7 @@ class Song:
     ----------
     mixture : float32 array, shape (samples,)
     sources : dict of str to float32 array
-        Of the mixture's length; none is silent.
+        Of the mixture's length; none is silent, and none is all of it.
     """
 
     name: str
@@ -72,15 +74,20 @@ def rendered_songs(folder: Path, limit: int) -> Iterator[Song]:
 
 
 def real_songs(folder: Path) -> Iterator[Song]:
-    """Recordings with a file a source beside ``mixture.flac``, named as what plays."""
+    """Recordings with a file a source beside ``mixture.flac``, named as what plays.
+
+    Those of a lower sample rate are left out.
+    """
     for place in _some(folder.glob("*/mixture.flac"), 1 << 20, f"recordings in {folder}"):
-        files = {path.stem: path for path in place.parent.glob("*.flac") if path != place}
-        parts = [files.pop(name) for name in ("violin", "viola", "cello") if name in files]
-        kept = {name: [path] for name, path in files.items() if name in (*STEMS[:-1], "vocals")}
-        if parts:
-            kept["strings"] = parts
-        if kept:
-            yield _song(place.parent.name, read_mono(place, SAMPLE_RATE), _sums(kept))
+        files: dict[str, list[Path]] = {}
+        for path in sorted(place.parent.glob("*.flac")):
+            name = "strings" if path.stem.startswith(PLAYERS) else path.stem
+            if name in (*STEMS[:-1], "vocals", "strings"):
+                files.setdefault(name, []).append(path)
+        with AudioFile(str(place)) as file:
+            too_low = file.samplerate < SAMPLE_RATE
+        if files and not too_low:
+            yield _song(place.parent.name, read_mono(place, SAMPLE_RATE), _sums(files))
 
 
 def musdb_songs(root: Path, limit: int) -> Iterator[Song]:
@@ -140,8 +147,10 @@ def _sums(files: dict[str, list[Path]]) -> dict[str, Audio]:
 
 def _song(name: str, mixture: Audio, sources: dict[str, Audio]) -> Song:
     length = min(map(len, (mixture, *sources.values())))
+    mixture = mixture[:length]
     heard = {key: audio[:length] for key, audio in sources.items()}
-    return Song(name, mixture[:length], {k: a for k, a in heard.items() if not is_silent(a)})
+    kept = {k: a for k, a in heard.items() if not is_silent(a) and not is_silent(mixture - a)}
+    return Song(name, mixture, kept)
 
 
 def _some(found: Iterator[Path], limit: int, what: str) -> list[Path]:

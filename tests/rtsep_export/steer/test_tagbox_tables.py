@@ -99,15 +99,22 @@ def test_rendered_songs_and_recordings(tiny_songs, tmp_path):
     files = {"violin.flac": tone(900), "cello.flac": tone(200), "flute.flac": tone(1500)}
     place(quartet, {**files, "mixture.flac": sum(files.values())})
     place(tmp_path / "real" / "winds", {"flute.flac": tone(900), "mixture.flac": tone(900)})
-    (song,) = sources.real_songs(tmp_path / "real")
+    low = {"bass.flac": tone(90), "mixture.flac": tone(90) + tone(500)}
+    place(tmp_path / "real" / "low", {k: a[:, :16_000] for k, a in low.items()}, 16_000)
+    alone = {"violin1.flac": tone(900), "violin2.flac": tone(1200)}
+    place(tmp_path / "real" / "strings", {**alone, "mixture.flac": sum(alone.values())})
+    song, alone = sources.real_songs(tmp_path / "real")
     assert set(song.sources) == {"strings"}
+    assert alone.sources == {}  # strings alone are no mixture
     assert len(song.mixture) == RATE
 
 
 def test_an_excerpt_is_where_most_sounds():
     quiet, loud = np.zeros(RATE, np.float32), np.full(RATE, 0.5, np.float32)
     mixture = np.concatenate([quiet, loud, quiet])
-    song = Song("x", mixture, {"bass": mixture, "drums": np.concatenate([loud, quiet, quiet])})
+    song = Song(
+        "x", mixture, {"bass": 0.4 * mixture, "drums": np.concatenate([loud, quiet, quiet])}
+    )
     found = excerpt(song, 1.0)
     assert (found.mixture == 0.5).all()
     assert set(found.sources) == {"bass"}  # the drums are silent there
