@@ -1,6 +1,7 @@
 """How well the stems and the notes come out, beside the baselines and the ceiling.
 
-Run ``python benchmarks/quality.py``.  Songs rendered by ``rtsep-export render`` are
+Run ``python benchmarks/quality.py``; ``--task query`` measures a query model instead, see
+`benchmarks/query_quality.py`.  Songs rendered by ``rtsep-export render`` are
 found by ``--rendered`` or RTSEP_RENDERED, the real recordings by ``--data`` or
 RTSEP_DATA; what is not there is left out with a line that says so.  The measures and
 their conventions stand in `benchmarks/metrics.py`, the baselines in
@@ -204,6 +205,10 @@ def measure(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", choices=("stems", "query"), default="stems")
+    parser.add_argument("--model", default="query", help="the query model")
+    parser.add_argument("--parts", type=Path, default=os.environ.get("RTSEP_PARTS"))
+    parser.add_argument("--pairs", type=int, default=10, help="pairs an instrument")
     parser.add_argument("--rendered", type=Path, default=os.environ.get("RTSEP_RENDERED"))
     parser.add_argument("--data", type=Path, default=os.environ.get("RTSEP_DATA"))
     parser.add_argument("--split", default="test")
@@ -222,6 +227,12 @@ def main() -> None:
     args = _arguments()
     facts = common.machine()
     common.print_machine(facts)
+    if args.task == "query":
+        from benchmarks.query_quality import measure_queries  # takes torch
+
+        found = measure_queries(args.model, args.parts, args.data, args.pairs)
+        common.write_json(args.json, {"machine": facts, **found})
+        return
     separators, transcriber = common.open_models(args.presets, args.separator, args.transcriber)
     # Notes are the same in every preset; the rival hears the stems of the last one.
     noted = args.presets[-1]

@@ -1,0 +1,72 @@
+"""quality.py --task query from end to end, on tones that a tiny model can tell apart."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import common, quality
+from benchmarks.query_quality import pitch_agreement
+from rtsep_export.query.parts import Note, store_part
+from tests.rtsep import models
+from tests.rtsep.cli import write_audio
+
+RATE = 16_000
+# On either side of 1 kHz, which is what the model tells by.
+PITCHES = {"violin": (65, 70, 74), "flute": (90, 93, 95)}
+
+
+def tune(instrument: str, seconds: float, rate: int = RATE) -> tuple[np.ndarray, list[Note]]:
+    time = np.arange(round(seconds * rate)) / rate
+    audio, notes = np.zeros(len(time), np.float32), []
+    for k in range(round(seconds / 0.5)):
+        note = Note(PITCHES[instrument][k % 3], 0.5 * k, 0.5 * k + 0.5)
+        part = (time >= note.onset) & (time < note.offset)
+        hz = 440.0 * 2 ** ((note.pitch - 69) / 12)
+        audio[part] = 0.3 * np.sin(2 * np.pi * hz * time[part])
+        notes.append(note)
+    return audio, notes
+
+
+def test_pairs_players_and_scales_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = tmp_path / "data" / "real" / "duo"
+    real.mkdir(parents=True)
+    for name in PITCHES:
+        audio, notes = tune(name, 9.0)
+        store_part(tmp_path / "parts" / "test" / name, "000", audio[None], [notes], {})
+        write_audio(real / f"{name}.flac", tune(name, 9.0, 44_100)[0][None], 44_100)
+    write_audio(real / "mixture.flac", np.zeros((1, 100), np.float32), 44_100)
+    model = models.save_query_model(tmp_path)
+    options = ("--task", "query", "--model", model, "--pairs", "1", "--parts", tmp_path / "parts")
+    options += ("--data", tmp_path / "data", "--json", tmp_path / "report.json")
+    monkeypatch.setattr(sys, "argv", ["quality.py", *map(str, options)])
+    common.run_to_the_end(quality.main)
+    printed = capsys.readouterr().out
+    assert "rendered test parts, unseen font, 2 pairs of 4 s" in printed
+    assert "real players, 2 pairs of 4 s" in printed
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert len(report["rows"]) == 4
+    for row in report["rows"]:
+        assert row["mixture_sdr"] == pytest.approx(0.0, abs=2.0)
+        assert row["sdr"] > 15.0
+        assert row["masked_sdr"] > 15.0
+        if row["dataset"] == "real players":
+            assert row["precision"] is None
+        else:
+            assert row["precision"] > 0.9
+    for row in report["pitches"]:
+        assert row["on_pitch"] > 0.9
+        assert row["voiced"] > 0.5
+
+
+def test_a_wrong_pitch_is_no_agreement() -> None:
+    audio, notes = tune("violin", 1.5)
+    score = [(note.pitch, note.onset, note.offset) for note in notes]
+    assert pitch_agreement(audio, RATE, score)["on_pitch"] > 0.95
+    moved = [(pitch + 1, onset, offset) for pitch, onset, offset in score]
+    assert pitch_agreement(audio, RATE, moved)["on_pitch"] < 0.05
+    assert pitch_agreement(0 * audio, RATE, score) == {"on_pitch": 0.0, "voiced": 0.0}
