@@ -59,7 +59,7 @@ class Server(Front):
     Parameters
     ----------
     address : Address
-    model, transcriber : str or None
+    model, transcriber, masks : str or None
         As in `rtsep.live.session.Session`.
     sessions : int
         How many mixes at once, at most.
@@ -80,12 +80,13 @@ class Server(Front):
         *,
         model: str | None = None,
         transcriber: str | None = None,
+        masks: str | None = None,
         sessions: int = 8,
         keyed: bool = False,
         keys: Path | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._models = model, transcriber
+        self._models = model, transcriber, masks
         self._most, self._say = sessions, say
         self.granted = realtime.make_realtime(ENGINE_PRIORITY + 1)
         priority = ENGINE_PRIORITY + 2 if self.granted.granted else 0

@@ -1,6 +1,7 @@
 """One mix and the engine that takes it apart: messages in, messages out, no sockets."""
 
 import math
+import re
 import time
 
 import msgspec
@@ -12,12 +13,15 @@ from rtsep.kernels import publish
 from rtsep.live.mixer import Mixer
 from rtsep.live.session import LIVE_PRESETS, Session, Strip
 from rtsep.live.shared import MIX_METER
+from rtsep.live.song_finder import SongFinder
 from rtsep.live.status import Latency, Status, stem_level
 from rtsep.live.worker import METER_FALL_S, open_engine
+from rtsep.mask_file import MaskFile
 from rtsep.note_events import NoteEvent
 from rtsep_bridge.messages import (
     MAX_NOTES,
     MAX_STEMS,
+    NAME,
     Control,
     Message,
     Mix,
@@ -40,7 +44,7 @@ class Stream:
 
     Parameters
     ----------
-    model, transcriber : str or None
+    model, transcriber, masks : str or None
         As in `rtsep.live.session.Session`.
 
     Attributes
@@ -49,11 +53,17 @@ class Stream:
         Numbers the messages; anew at every `open`.
     """
 
-    def __init__(self, model: str | None = None, transcriber: str | None = None) -> None:
-        self._asked = Session(model=model, transcriber=transcriber)
+    def __init__(
+        self,
+        model: str | None = None,
+        transcriber: str | None = None,
+        masks: str | None = None,
+    ) -> None:
+        self._asked = Session(model=model, transcriber=transcriber, masks=masks)
         self._session = self._asked
         self._engine: Engine
         self._loaded: Engine | None = None
+        self._finder: SongFinder | None = None
         self._header: Open | None = None
         self.sender = Sender(48_000)
 
@@ -105,9 +115,16 @@ class Stream:
             engine = self._loaded = open_engine(session)
         if not 1 <= len(engine.stems) <= MAX_STEMS:
             raise RtsepError(f"a model of {len(engine.stems)} stems", f"at most {MAX_STEMS}")
+        for stem in engine.stems:
+            if not re.match(NAME, stem):
+                raise RtsepError(f"a stem called '{stem}'", "letters a to z, digits, . _ and -")
         mixer = Mixer(engine.stems, session)
         engine.prepare(header.sample_rate, MAX_BLOCK, 2, step=header.step)
         mixer.prepare(header.sample_rate, MAX_BLOCK)
+        if self._finder is not None:
+            self._finder.close()
+        masks = engine.separator if isinstance(engine.separator, MaskFile) else None
+        self._finder = None if masks is None else SongFinder(masks, header.sample_rate)
         self._engine, self._mixer, self._session, self._header = engine, mixer, session, header
         self._latency = engine.latency_samples + mixer.latency_samples
         self._stems = np.zeros(len(engine.stems) * 2 * MAX_BLOCK, np.float32)
@@ -150,18 +167,33 @@ class Stream:
         elif gap < 0 or gap % opened.step or gap > GAP_S * opened.sample_rate:
             given += self._notes(self._engine.flush_notes())
             self._begin(header.sample)
+        assert self._start is not None
+        # Sample of the host's timeline at the stream's first one.
+        transport = float(header.position - (header.sample - self._start))
         missing = np.zeros((2, max(0, header.sample - self._next)), np.float32)
         for audio in (missing, samples):
             for at in range(0, audio.shape[1], PIECE):
                 # A copy: what came cannot be written to, and may lie at an odd address.
-                given += self._process(audio[:, at : at + PIECE].astype(np.float32, order="C"))
+                piece = audio[:, at : at + PIECE].astype(np.float32, order="C")
+                self._locate(piece, transport if header.playing else None)
+                given += self._process(piece)
         return given
+
+    def _locate(self, block: Samples, transport: float | None) -> None:
+        """Tell masks where in their song the mix is, by its sound and the host's play head."""
+        if self._finder is not None:
+            self._finder.hear(block)
+            changed, place = self._finder.take(transport)
+            if changed:
+                self._engine.locate(place)
 
     def _begin(self, sample: int) -> None:
         """Start anew with the mix from `sample` on."""
         self._count()
         self._engine.reset()
         self._mixer.reset()
+        if self._finder is not None:
+            self._finder.restart()
         self._start = self._next = sample
 
     def _process(self, block: Samples) -> list[Message]:

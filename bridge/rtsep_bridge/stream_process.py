@@ -31,7 +31,7 @@ class StreamProcess:
 
     Parameters
     ----------
-    model, transcriber : str or None
+    model, transcriber, masks : str or None
     priority : int
         Real-time priority of its engine.
 
@@ -52,6 +52,7 @@ class StreamProcess:
         self,
         model: str | None,
         transcriber: str | None,
+        masks: str | None,
         priority: int,
     ) -> None:
         self.state: Literal["loading", "ready", "ended"] = "loading"
@@ -61,7 +62,7 @@ class StreamProcess:
         self._started = self._heard = time.monotonic()
         self.pipe, theirs = pair()
         self.pipe.make_nonblocking()
-        task = Task(model, transcriber, priority)
+        task = Task(model, transcriber, masks, priority)
         spawn = multiprocessing.get_context("spawn")
         self._said, other = spawn.Pipe()
         self._process = spawn.Process(

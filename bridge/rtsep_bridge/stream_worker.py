@@ -45,7 +45,7 @@ class Task:
 
     Attributes
     ----------
-    model, transcriber : str or None
+    model, transcriber, masks : str or None
         As in `rtsep.live.session.Session`.
     priority : int
         For `rtsep.realtime.make_realtime`; a mix that is rendered offline gets none.
@@ -53,6 +53,7 @@ class Task:
 
     model: str | None
     transcriber: str | None
+    masks: str | None
     priority: int
 
 
@@ -80,7 +81,7 @@ def _end_with(parent: "Connection[Any, Any]") -> None:
 
 
 def _serve(task: Task, pipe: FramePipe, parent: "Connection[Any, Any]") -> None:
-    stream = Stream(task.model, task.transcriber)
+    stream = Stream(task.model, task.transcriber, task.masks)
     with suppress(AudioError):  # a model that has a rate of its own
         stream.warm_up()
     granted = (

@@ -48,6 +48,14 @@ def serve(
         str | None,
         typer.Option(help="Bundle, by name or path; else each preset's own.", metavar="BUNDLE"),
     ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            help="Masks of a song by 'rtsep steer', in place of a model; they follow the play "
+            "head of the DAW, else the sound.",
+            metavar="FILE",
+        ),
+    ] = None,
     no_notes: Annotated[bool, typer.Option("--no-notes", help="Stems only.")] = False,
     sessions: Annotated[int, typer.Option(help="How many mixes at once, at most.")] = 8,
     keyed: Annotated[
@@ -62,7 +70,10 @@ def serve(
     from rtsep.cli.bridge_serve import Options
     from rtsep.cli.bridge_serve import serve as run
 
-    run(Options(bind=bind, model=model, notes=not no_notes, sessions=sessions, keyed=keyed))
+    options = Options(
+        bind=bind, model=model, masks=masks, notes=not no_notes, sessions=sessions, keyed=keyed
+    )
+    run(options)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from rtsep.cli.console import complain
 from rtsep.cli.endings import Endings
 from rtsep.errors import RtsepError
 from rtsep.live.session import NO_TRANSCRIBER
+from rtsep.mask_file import read_masks
 from rtsep.presets import PRESETS
 from rtsep.songs import find_separator, find_transcriber
 
@@ -24,6 +25,7 @@ class Options:
 
     bind: str
     model: str | None = None
+    masks: str | None = None
     notes: bool = True
     sessions: int = 8
     keyed: bool = False
@@ -44,7 +46,13 @@ def serve(options: Options) -> None:
     if not 1 <= options.sessions <= MOST_SESSIONS:
         raise RtsepError(f"--sessions {options.sessions}", f"1 to {MOST_SESSIONS}")
     model = _lasting(options.model)
-    find_separator(model or PRESETS["live"].bundle)
+    masks = _lasting(options.masks)
+    if masks is None:
+        find_separator(model or PRESETS["live"].bundle)
+    elif model is not None:
+        raise RtsepError("--masks and --model", "one of them: masks take no model beside them")
+    else:
+        read_masks(Path(masks))
     if options.notes:
         find_transcriber()
     transcriber = None if options.notes else NO_TRANSCRIBER
@@ -53,6 +61,7 @@ def serve(options: Options) -> None:
             address,
             model=model,
             transcriber=transcriber,
+            masks=masks,
             sessions=options.sessions,
             keyed=options.keyed,
             say=complain,

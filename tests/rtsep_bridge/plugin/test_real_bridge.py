@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,8 @@ import pytest
 
 import rtsep.demo
 from rtsep.audio_files import AudioReader, AudioWriter
+from rtsep.fingerprint import fingerprint
+from rtsep.mask_file import write_masks
 from tests.rtsep_bridge.plugin.conftest import ROOT
 from tests.rtsep_bridge.plugin.test_hosts import dawdreamer
 from tests.rtsep_bridge.plugin.test_link import BUSES, Audio, Play
@@ -52,9 +55,15 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> tuple[Audio, dict[str, Aud
 
 @pytest.fixture(scope="module")
 def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    address = f"ipc://{tmp_path_factory.mktemp('bridge')}/real"
+    with serving(tmp_path_factory.mktemp("bridge")) as address:
+        yield address
+
+
+@contextmanager
+def serving(folder: Path, *options: str | Path) -> Iterator[str]:
+    address = f"ipc://{folder}/real"
     server = subprocess.Popen(
-        command("bridge", "serve", "--bind", address),
+        command("bridge", "serve", "--bind", address, *options),
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
@@ -106,6 +115,33 @@ def test_dawdreamer_renders_what_separate_writes(
     out = found[48_000, 512]
     stems = out["audio"][2:].reshape(7, 2, -1)
     assert_same(stems, wanted, int(out["latency"]))
+
+
+def test_masks_follow_the_play_head_of_the_host(
+    plugin: SimpleNamespace, song: tuple[Audio, dict[str, Audio]], tmp_path: Path
+) -> None:
+    """What DawDreamer renders by a song's masks is what `rtsep separate --masks` writes."""
+    mix, _ = song
+    rng = np.random.default_rng(0)
+    mask = rng.random((FRAMES // 512 + 1, 513), np.float32)
+    sizes = {"sample_rate": 48_000, "samples": FRAMES, "n_fft": 1024, "hop": 512}
+    words = fingerprint(mix, 48_000)
+    masks = tmp_path / "song.masks"
+    write_masks(masks, {"guitar": mask}, words, **sizes, settings={})
+    writer = AudioWriter(tmp_path / "mix.wav", 48_000, 2, "wav")
+    writer.write(np.ascontiguousarray(mix))
+    writer.close()
+    words = command("separate", tmp_path / "mix.wav", "--masks", masks, "-o", tmp_path / "out")
+    words += ["--preset", PRESET, "--no-midi"]
+    subprocess.run(words, check=True, capture_output=True, env=environment())
+    (folder,) = (tmp_path / "out").iterdir()
+    wanted = {"guitar": folder / "guitar.wav", "other": folder / "rest.wav"}
+    with serving(tmp_path, "--masks", masks, "--no-notes") as address:
+        found = dawdreamer(plugin, address, tmp_path, mix, [(48_000, 512)])
+    out = found[48_000, 512]
+    stems = out["audio"][2:].reshape(7, 2, -1)
+    at = int(out["latency"])
+    assert_same(stems, {name: read(path, FRAMES) for name, path in wanted.items()}, at)
 
 
 def test_another_preset_while_it_plays(
