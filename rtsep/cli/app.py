@@ -194,7 +194,7 @@ def steer(
 
     A frozen tagger steers a frozen autoencoder (TagBox): minutes a song. What is done
     is kept as it goes: a run that was ended goes on where it was. It takes torch:
-    pip install 'rtsep[train]'.
+    pip install 'rtsep\[train]'.
 
     
     rtsep steer song.wav --tag guitar -o song.masks \

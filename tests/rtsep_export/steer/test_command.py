@@ -63,3 +63,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(steer):
         assert said in steer.refuses("steer", *words)
     assert not (steer.folder / "out.masks").exists()
     assert (steer.folder / "there.masks").read_text() == "there"
+
+
+def test_help_says_what_to_install(steer):
+    assert "pip install 'rtsep[train]'" in steer("steer", "--help").out
