@@ -20,6 +20,7 @@ from rtsep_export.query.to_onnx import export_live_query
 from rtsep_export.rendered import RenderedSongs
 from rtsep_export.separation import Shape, make_separator
 from rtsep_export.to_onnx import export_separator
+from tests.rtsep_export.learning import steps_on_one_batch
 
 TRAINING = Training(data=("none",), sound_fonts=(), audio_hours=0.0, command="none")
 
@@ -109,18 +110,7 @@ def test_segments_ask_for_a_stem_of_the_mix_or_for_none(tiny_songs):
 def test_it_learns(tiny_songs):
     torch.manual_seed(0)
     task = LiveQueryTask(tiny_songs, frames=160, batch=2)
-    batch = task.mixes.draw(np.random.default_rng(0))
-    task.mixes.draw = lambda _: batch
-    optimiser = torch.optim.Adam(task.network.parameters(), 1e-3)
-    losses = []
-    for _ in range(10):
-        optimiser.zero_grad()
-        loss, figures = task.loss(np.random.default_rng(0))
-        loss.backward()
-        if not losses:
-            assert all(p.grad is not None for p in task.network.parameters())
-        optimiser.step()
-        losses.append(float(loss.detach()))
+    losses, figures = steps_on_one_batch(task, 10, 1e-3)
     assert losses[-1] < losses[0] - 0.3
     assert set(figures) == {"sdr", "query"}
     with torch.no_grad():

@@ -29,6 +29,7 @@ from rtsep_export.steer.tagger_training import (
     tags_of,
 )
 from rtsep_export.steer.taggers import Fcn, mel_filters
+from tests.rtsep_export.learning import steps_on_one_batch
 
 TAGGERS = Path(os.environ.get("RTSEP_DATA", "")) / "taggers"
 
@@ -75,17 +76,7 @@ def test_the_autoencoder_learns(tiny_songs):
     batch = task.mixes.draw(np.random.default_rng(0))
     assert batch["audio"].shape == (2, 1, 4096)
     assert batch["audio"].abs().max() > 0.01
-    task.mixes.draw = lambda _: batch
-    optimiser = torch.optim.Adam(task.network.parameters(), 5e-4)
-    losses = []
-    for _ in range(8):
-        optimiser.zero_grad()
-        loss, figures = task.loss(np.random.default_rng(0))
-        loss.backward()
-        if not losses:
-            assert all(p.grad.abs().sum() > 0 for p in task.network.parameters())
-        optimiser.step()
-        losses.append(float(loss.detach()))
+    losses, figures = steps_on_one_batch(task, 8, 5e-4)
     assert losses[-1] < 0.9 * losses[0]
     assert set(figures) == {"wave", "spectra", "commitment", "used"}
     with torch.no_grad():
@@ -112,16 +103,7 @@ def test_segments_say_what_sounds_in_them(tiny_songs):
 def test_the_tagger_learns(tiny_songs):
     torch.manual_seed(0)
     task = TaggerTask(tiny_songs, samples=SAMPLES, batch=2)
-    batch = task.mixes.draw(np.random.default_rng(0))
-    task.mixes.draw = lambda _: batch
-    optimiser = torch.optim.Adam(task.network.parameters(), 1e-3)
-    losses = []
-    for _ in range(6):
-        optimiser.zero_grad()
-        loss, _ = task.loss(np.random.default_rng(0))
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
+    losses, _ = steps_on_one_batch(task, 6, 1e-3)
     assert losses[-1] < 0.9 * losses[0]
     task.valid = task.valid[:4]
     with torch.no_grad():
