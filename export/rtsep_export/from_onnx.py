@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from rtsep.bundle import Bundle
 from rtsep.errors import BundleError
 from rtsep_export.features import HEADS, SEPARATOR_HOP
+from rtsep_export.query.live import LiveQuery
 from rtsep_export.separation import Shape, make_separator
-from rtsep_export.tcn import CYCLE, Separator, Transcriber
+from rtsep_export.tcn import CYCLE, Separator, Transcriber, Trunk
 from rtsep_export.to_onnx import WEIGHTS
 from rtsep_export.transcription import make_transcriber
 
@@ -54,6 +55,8 @@ def load_transcriber(bundle: Bundle) -> Transcriber:
 def start_from(network: nn.Module, bundle: Bundle) -> None:
     """Give a network the weights of a bundle; all heads of a separator get its only one's.
 
+    The live query model takes a separator's trunk.
+
     Raises
     ------
     BundleError
@@ -62,22 +65,22 @@ def start_from(network: nn.Module, bundle: Bundle) -> None:
     if isinstance(network, Transcriber):
         network.load_state_dict(load_transcriber(bundle).state_dict())
         return
-    if not isinstance(network, Separator):
+    if not isinstance(network, Separator | LiveQuery):
         raise _foreign(bundle, "network of this kind")
     known = load_separator(bundle)
     (head,) = known.heads.values()
     try:
         network.trunk.load_state_dict(known.trunk.state_dict())
-        for own in network.heads.values():
+        for own in network.heads.values() if isinstance(network, Separator) else ():
             own.load_state_dict(head.state_dict())
     except RuntimeError:
         raise BundleError(
-            f"bundle {bundle.name}, {_size(known)}", f"a separator of {_size(network)}"
+            f"bundle {bundle.name}, {_size(known.trunk)}",
+            f"a separator of {_size(network.trunk)}",
         ) from None
 
 
-def _size(network: Separator) -> str:
-    trunk = network.trunk
+def _size(trunk: Trunk) -> str:
     features = trunk.input.in_features
     return f"{trunk.channels} channels, {len(trunk.blocks)} blocks and {features} features"
 

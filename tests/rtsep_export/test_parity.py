@@ -12,6 +12,7 @@ from rtsep.features import FeatureExtractor
 from rtsep.networks import open_network
 from rtsep_export import features as training_features
 from rtsep_export.from_onnx import EIGHT_BITS, load_separator, load_transcriber, start_from
+from rtsep_export.query.live import LiveQuery
 from rtsep_export.separation import Shape, make_separator
 from rtsep_export.tcn import CYCLE
 from rtsep_export.to_onnx import OPSET, export_separator, export_transcriber
@@ -130,6 +131,15 @@ def test_training_goes_on_from_what_ships(name):
     else:
         assert torch.equal(theirs["live"], ours["live"])
         assert torch.equal(theirs["live"], ours["relaxed"])
+
+
+def test_the_live_query_model_starts_with_a_separators_trunk():
+    asked, known = LiveQuery(), load_separator(load_bundle("live"))
+    start_from(asked, load_bundle("live"))
+    wanted = known.trunk.state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in asked.trunk.state_dict().items())
+    with pytest.raises(BundleError, match="expected a separator of 48 channels"):
+        start_from(LiveQuery(channels=48), load_bundle("live"))
 
 
 def test_training_does_not_start_from_another_network():

@@ -16,7 +16,7 @@ from rtsep_export.features import SEPARATOR_FRONT_ENDS, n_features
 from rtsep_export.query.networks import QUERY, QueryNet
 from rtsep_export.tcn import CYCLE, Trunk
 
-CHANNELS = 192
+CHANNELS = 256
 
 
 class LiveQuery(nn.Module):
