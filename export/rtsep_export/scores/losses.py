@@ -34,7 +34,8 @@ MAGNITUDE_SCALE = 25.0
 # A note that is not heard in its separated source counts as much as four heard in another:
 # else silence is cheap.
 MISSED = 4.0
-CAP = 5.0
+# Nats: what a note costs that is as likely as not.
+CAP = float(np.log(2.0))
 
 
 @dataclass(frozen=True)
@@ -166,13 +167,14 @@ def activity_loss(logits: Tensor, score: Tensor, weights: Tensor) -> Tensor:
 
 
 def adversarial_mix_loss(logits: Tensor, score: Tensor, weights: Tensor) -> Tensor:
-    """Equation 9: the critic is not to transcribe remixed separated sources.
+    """Equation 9, of the notes that are there: the critic is not to hear them in a remix.
 
-    The negated loss has no lower bound; what a label costs is capped at `CAP`, beyond
-    which a critic gains nothing by being more wrong.
+    The paper's negated loss, of all labels and without a bound, is cheapest for a critic
+    that answers every remix with all notes at once; then it says nothing of the separated
+    sources either.  Here a missed note counts for no more than `CAP`: a guess.
     """
     entropy = functional.binary_cross_entropy_with_logits(logits, score, reduction="none")
-    return -(entropy.clamp(max=CAP).sum(2).mean((0, 2)) * weights).sum()
+    return -((score * entropy).clamp(max=CAP).sum(2).mean((0, 2)) * weights).sum()
 
 
 def adversarial_score_loss(logits: Tensor, score: Tensor, weights: Tensor) -> Tensor:

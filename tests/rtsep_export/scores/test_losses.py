@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rtsep_export.scores import losses
-from rtsep_export.scores.losses import CAP, MAGNITUDE_SCALE, Weights
+from rtsep_export.scores.losses import MAGNITUDE_SCALE, Weights
 from rtsep_export.scores.networks import FRAME_S, LOWEST_NOTE, N_BINS, N_FFT
 from rtsep_export.scores.songs import SAMPLE_RATE
 
@@ -110,11 +110,18 @@ def test_harmonic_loss_asks_for_harmonics_where_the_score_has_them():
     assert loss == pytest.approx(MAGNITUDE_SCALE * (N_BINS - len(wanted) / 4), rel=1e-5)
 
 
-def test_an_adversary_gains_no_more_than_the_cap():
+def test_an_adversary_gains_by_notes_that_it_does_not_hear_and_up_to_a_guess():
     score = score_of((0, 10, 1))
-    wrong = torch.where(score > 0, -1e3, -1e3)
-    loss = losses.adversarial_mix_loss(wrong, score, ONES).item()
-    assert loss == pytest.approx(-CAP / 4)
+
+    def loss(there, elsewhere):
+        logits = torch.where(score > 0, there, elsewhere)
+        return losses.adversarial_mix_loss(logits, score, ONES).item()
+
+    assert loss(-1e3, 0.0) == pytest.approx(-np.log(2) / 4)
+    assert loss(0.0, 0.0) == pytest.approx(-np.log(2) / 4)
+    assert loss(1.0, 0.0) == pytest.approx(-np.log1p(np.exp(-1.0)) / 4)
+    # Notes that are not there win nothing.
+    assert loss(1.0, 1e3) == loss(1.0, -1e3) == loss(1.0, 0.0)
 
 
 def test_a_remix_takes_each_instrument_and_its_score_from_one_sample():
