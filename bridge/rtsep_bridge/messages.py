@@ -244,7 +244,7 @@ KINDS: tuple[type[Header], ...] = (
     StatusReport,
 )
 _decoder: msgspec.msgpack.Decoder[AnyHeader] = msgspec.msgpack.Decoder(AnyHeader)
-_is_name = re.compile(NAME).match
+is_name = re.compile(NAME).match
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -392,7 +392,7 @@ def _check(header: AnyHeader) -> None:
                 -MAX_SAMPLE <= note.sample <= note.known_at <= MAX_SAMPLE
                 and 0 <= note.pitch <= 127
                 and 0 <= note.velocity <= 127
-                and _is_name(note.stem)
+                and is_name(note.stem)
             ):
                 detail = str(note)
     elif isinstance(header, Control):

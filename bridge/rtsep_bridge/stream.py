@@ -1,7 +1,6 @@
 """One mix and the engine that takes it apart: messages in, messages out, no sockets."""
 
 import math
-import re
 import time
 
 import msgspec
@@ -21,7 +20,6 @@ from rtsep.note_events import NoteEvent
 from rtsep_bridge.messages import (
     MAX_NOTES,
     MAX_STEMS,
-    NAME,
     Control,
     Message,
     Mix,
@@ -30,6 +28,7 @@ from rtsep_bridge.messages import (
     Opened,
     Samples,
     Stems,
+    is_name,
 )
 from rtsep_bridge.sequence import Sender
 
@@ -116,7 +115,7 @@ class Stream:
         if not 1 <= len(engine.stems) <= MAX_STEMS:
             raise RtsepError(f"a model of {len(engine.stems)} stems", f"at most {MAX_STEMS}")
         for stem in engine.stems:
-            if not re.match(NAME, stem):
+            if not is_name(stem):
                 raise RtsepError(f"a stem called '{stem}'", "letters a to z, digits, . _ and -")
         mixer = Mixer(engine.stems, session)
         engine.prepare(header.sample_rate, MAX_BLOCK, 2, step=header.step)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from rtsep.errors import RtsepError
 from rtsep.manifest import Training
-from rtsep_export.checkpoints import UNFIT, tensors, unfit
+from rtsep_export.checkpoints import tensors
 from rtsep_export.query.checkpoints import is_query_model, load_query_model
 from rtsep_export.query.to_onnx import export_query_model
 from rtsep_export.steer.autoencoder import is_autoencoder
-from rtsep_export.steer.frozen import list_of, load_autoencoder, read_tagger, tagger_kind
+from rtsep_export.steer.frozen import autoencoder_of, list_of, tagger_kind, tagger_of
 from rtsep_export.steer.tags import TAG_LISTS
 from rtsep_export.steer.to_onnx import export_autoencoder, export_tagger
 
@@ -56,16 +56,13 @@ def import_checkpoint(path: Path, output: Path, *, licence: str) -> tuple[str, l
         written = export_query_model(network, output, name, record, VERSION, licence)
         return network.model.title, written
     if is_autoencoder(state):
-        autoencoder = load_autoencoder(str(path))
+        autoencoder = autoencoder_of(state, path)
         export_autoencoder(autoencoder, output, name, record, VERSION, licence)
         return "Jukebox's autoencoder, bottom level", [output]
     kind = tagger_kind(state)
     if kind is not None:
         known = list_of(path)
-        try:
-            tagger = read_tagger(path)
-        except UNFIT as error:
-            raise unfit(path, error) from None
+        tagger = tagger_of(state, path)
         export_tagger(tagger, TAG_LISTS[known], output, name, record, VERSION, licence)
         return f"tagger {kind} with the tags of {known}", [output]
     raise RtsepError(f"{path} is a checkpoint of a network that is not known", KNOWN)

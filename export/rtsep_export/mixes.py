@@ -118,6 +118,15 @@ def varied(audio: Audio, rng: np.random.Generator) -> Audio:
     return varied[::-1] if rng.random() < 0.5 else varied
 
 
+def mono_at(audio: Audio, sample_rate: int, samples: int) -> Audio:
+    """So many samples at another rate of audio ``[2, n]``, as one channel."""
+    resampler = pedalboard.io.StreamResampler(REFERENCE_RATE, sample_rate, 1)
+    mono = audio.mean(axis=0, keepdims=True)
+    parts = [resampler.process(mono), resampler.process(None)]
+    found = np.concatenate(parts, axis=1, dtype=np.float32)[0, :samples]
+    return np.pad(found, (0, samples - len(found)))
+
+
 def own_segments(folder: Path, prepare: Prepare) -> list[Arrays]:
     """Of each song of a folder, two segments of its own mix, always the same ones."""
     songs, rng = RenderedSongs(folder), np.random.default_rng(5)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pedalboard
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from rtsep_export.features import (
     mask_targets,
     target_frames,
 )
-from rtsep_export.mixes import Arrays, Mixes, assembled, random_places, varied
+from rtsep_export.mixes import Arrays, Mixes, assembled, mono_at, random_places, varied
 from rtsep_export.query.live import LiveQuery
 from rtsep_export.query.losses import query_loss
 from rtsep_export.query.networks import SAMPLE_RATE, spectrogram
@@ -92,11 +91,7 @@ def excerpt(songs: RenderedSongs, index: int, stem: str, rng: np.random.Generato
         audio = songs.part(index, stem, start, samples)
         if np.sqrt(np.mean(audio**2)) > SILENT:
             break
-    mono = varied(audio, rng).mean(axis=0, keepdims=True)
-    resampler = pedalboard.io.StreamResampler(REFERENCE_RATE, SAMPLE_RATE, 1)
-    found = np.concatenate([resampler.process(mono), resampler.process(None)], axis=1)[0]
-    wanted = round(EXAMPLE_S * SAMPLE_RATE)
-    return np.pad(found[:wanted], (0, max(wanted - len(found), 0))).astype(np.float32)
+    return mono_at(varied(audio, rng), SAMPLE_RATE, round(EXAMPLE_S * SAMPLE_RATE))
 
 
 class LiveQueryTask:

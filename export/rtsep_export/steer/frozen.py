@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -70,16 +71,28 @@ def load_autoencoder(source: str) -> Autoencoder:
     RtsepError
         Neither, or of another network.
     """
-    network = Autoencoder()
     bundle = _bundle(source, "reconstruct")
     if bundle is not None:
-        _fill(network, bundle)
-    else:
-        path = Path(source)
-        try:
-            network.load_state_dict(bottom_level(tensors(path)))
-        except UNFIT as error:
-            raise unfit(path, error) from None
+        network = Autoencoder()
+        _fill(network, _weights(bundle), bundle)
+        return network.requires_grad_(False).eval()
+    path = Path(source)
+    return autoencoder_of(tensors(path), path)
+
+
+def autoencoder_of(state: Mapping[str, Any], path: Path) -> Autoencoder:
+    """The autoencoder in a published checkpoint that was read from `path`.
+
+    Raises
+    ------
+    RtsepError
+        Another network's.
+    """
+    network = Autoencoder()
+    try:
+        network.load_state_dict(bottom_level(state))
+    except UNFIT as error:
+        raise unfit(path, error) from None
     return network.requires_grad_(False).eval()
 
 
@@ -88,11 +101,12 @@ def load_tagger(source: str) -> NamedTagger:
     title = ""
     bundle = _bundle(source, "tag")
     if bundle is not None:
+        weights = _weights(bundle)
         try:
-            network = _tagger(_weights(bundle))
+            network = _tagger(weights)
         except KeyError:
             raise _nameless(bundle) from None
-        _fill(network, bundle)
+        _fill(network, weights, bundle)
         if isinstance(bundle.manifest.state, Chunk):
             network.samples = bundle.manifest.state.chunk
         tags = bundle.manifest.tags
@@ -100,10 +114,7 @@ def load_tagger(source: str) -> NamedTagger:
         title = bundle.name
     else:
         path = Path(source)
-        try:
-            network = read_tagger(path)
-        except UNFIT as error:
-            raise unfit(path, error) from None
+        network = tagger_of(tensors(path), path)
         known = list_of(path)
         tags = tuple(TAG_LISTS[known])
         if network.outputs != len(tags):
@@ -126,19 +137,19 @@ def _named(
     return NamedTagger(title, network.requires_grad_(False).eval(), tags, instruments)
 
 
-def read_tagger(path: Path) -> Tagger:
-    """The tagger in a published checkpoint.
+def tagger_of(state: Mapping[str, Any], path: Path) -> Tagger:
+    """The tagger in a published checkpoint that was read from `path`.
 
     Raises
     ------
     RtsepError
-        Not an archive of tensors alone.
-    RuntimeError, KeyError
         Another network's.
     """
-    state = tensors(path)
-    network = _tagger(state)
-    network.load_state_dict(state)
+    try:
+        network = _tagger(state)
+        network.load_state_dict(state)
+    except UNFIT as error:
+        raise unfit(path, error) from None
     return network
 
 
@@ -182,8 +193,8 @@ def _weights(bundle: Bundle) -> dict[str, Tensor]:
     return {k.removeprefix(WEIGHTS): v for k, v in stored.items() if k.startswith(WEIGHTS)}
 
 
-def _fill(network: nn.Module, bundle: Bundle) -> None:
-    found, wanted = _weights(bundle), network.state_dict()
+def _fill(network: nn.Module, found: Mapping[str, Tensor], bundle: Bundle) -> None:
+    wanted = network.state_dict()
     state = {key: found.get(key, value) for key, value in wanted.items()}
     lost = [key for key in wanted if key not in found and not key.endswith(UNCOUNTED)]
     if lost or any(state[key].shape != value.shape for key, value in wanted.items()):

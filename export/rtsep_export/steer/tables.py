@@ -141,7 +141,7 @@ def tables(figures: Sequence[Figure], taken_s: float) -> list[str]:
             values = [f.improvement for f in figures if (f.method, f.source) == (method, source)]
             values = [value for value in values if not np.isnan(value)]
             cell = f"{np.mean(values):.1f}" if values else "–"
-            theirs = THEIRS.get(method.split(", kept")[0].split(", removed")[0], {}).get(source)
+            theirs = THEIRS.get(method.rpartition(", ")[0] or method, {}).get(source)
             cells.append(cell if theirs is None or not values else f"{cell} / {theirs:.1f}")
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pedalboard
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.devices import best_device
-from rtsep_export.mixes import Arrays, Mixes, varied
-from rtsep_export.rendered import Audio, RenderedSongs
+from rtsep_export.mixes import Arrays, Mixes, mono_at, varied
+from rtsep_export.rendered import RenderedSongs
 from rtsep_export.steer.taggers import HOP, SAMPLE_RATE, Fcn
 from rtsep_export.stems import STEMS
 
@@ -62,7 +61,7 @@ class TaggedSegments:
             if np.sqrt(np.mean(audio**2)) > SOUNDS:
                 mix += varied(audio, rng)
                 tags = torch.maximum(tags, tags_of(songs, index, stem))
-        return {"audio": torch.from_numpy(at_tagger_rate(mix, self.samples)), "tags": tags}
+        return {"audio": torch.from_numpy(mono_at(mix, SAMPLE_RATE, self.samples)), "tags": tags}
 
 
 def tags_of(songs: RenderedSongs, index: int, stem: str) -> Tensor:
@@ -77,15 +76,6 @@ def tags_of(songs: RenderedSongs, index: int, stem: str) -> Tensor:
             if program in programs:
                 found[TAGS.index(family)] = 1.0
     return found
-
-
-def at_tagger_rate(mix: Audio, samples: int) -> Audio:
-    """One channel of so many samples at 16 kHz, of two at the reference rate."""
-    resampler = pedalboard.io.StreamResampler(REFERENCE_RATE, SAMPLE_RATE, 1)
-    mono = mix.mean(axis=0, keepdims=True)
-    parts = [resampler.process(mono), resampler.process(None)]
-    found = np.concatenate(parts, axis=1, dtype=np.float32)[0, :samples]
-    return np.pad(found, (0, samples - len(found)))
 
 
 class TaggerTask:
