@@ -167,24 +167,18 @@ class Stream:
             given += self._notes(self._engine.flush_notes())
             self._begin(header.sample)
         assert self._start is not None
-        # Sample of the host's timeline at the stream's first one.
+        # Sample of the host's timeline at the stream's first one, for masks of a song.
         transport = float(header.position - (header.sample - self._start))
         missing = np.zeros((2, max(0, header.sample - self._next)), np.float32)
         for audio in (missing, samples):
             for at in range(0, audio.shape[1], PIECE):
                 # A copy: what came cannot be written to, and may lie at an odd address.
                 piece = audio[:, at : at + PIECE].astype(np.float32, order="C")
-                self._locate(piece, transport if header.playing else None)
+                if self._finder is not None:
+                    place = transport if header.playing else None
+                    self._finder.lead(self._engine, piece, place)
                 given += self._process(piece)
         return given
-
-    def _locate(self, block: Samples, transport: float | None) -> None:
-        """Tell masks where in their song the mix is, by its sound and the host's play head."""
-        if self._finder is not None:
-            self._finder.hear(block)
-            changed, place = self._finder.take(transport)
-            if changed:
-                self._engine.locate(place)
 
     def _begin(self, sample: int) -> None:
         """Start anew with the mix from `sample` on."""

@@ -12,6 +12,7 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsep.engine import Engine
 from rtsep.fingerprint import FRAMES_PER_S, Listener, find
 from rtsep.mask_file import MaskFile
 from rtsep.played_masks import Place
@@ -93,6 +94,13 @@ class SongFinder:
             found = Place(0, transport)
         changed, self._told = found != self._told, found
         return changed, found
+
+    def lead(self, engine: Engine, block: Floats, transport: float | None) -> None:
+        """Hear a block that an engine is about to play, and tell it of another place."""
+        self.hear(block)
+        changed, place = self.take(transport)
+        if changed:
+            engine.locate(place)
 
     def close(self) -> None:
         """End the thread."""

@@ -191,10 +191,7 @@ class Worker:
         streams.read_ring(self._mix_ring, ring_at, self._block_in)
         try:
             if self._finder is not None:
-                self._finder.hear(self._block_in)
-                changed, place = self._finder.take(self._transport())
-                if changed:
-                    self.engine.locate(place)
+                self._finder.lead(self.engine, self._block_in, self._transport())
             self.engine.process(self._block_in, self._stems)
             self.mixer.process(self._stems, self._out)
         except Exception as error:  # whatever a model or an effect raises, the mix plays on
