@@ -14,6 +14,7 @@ training on the signal-to-distortion ratio itself.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,8 @@ TRANSCRIBER_FRONT_ENDS = (
 )
 TRANSCRIBER_HOP = 512
 MASK_RATIO_LIMIT = 16.0
-BLOCK_FRAMES = 64
+# Transformed at a time: a few stay in a processor's cache; a GPU wants many.
+CPU_BLOCK_FRAMES, GPU_BLOCK_FRAMES = 64, 1024
 
 Array = npt.NDArray[np.float32]
 
@@ -118,22 +120,27 @@ def features(
     sample_rate: float = REFERENCE_RATE,
     skip: int = 0,
 ) -> Tensor:
-    """All feature vectors of a stereo signal but the first `skip`, ``[frames, n_features]``."""
+    """All feature vectors of stereo signals but the first `skip`, ``[..., frames, n_features]``.
+
+    Parameters
+    ----------
+    audio : ``[..., 2, samples]``, or with one channel
+    """
     columns = []
     for f in front_ends:
         window = analysis_window(f.n_fft, f.synthesis)
-        bands = band_matrix(edges(f), f.n_fft, sample_rate, cover=False)
-        reached = int(np.flatnonzero(bands.any(axis=0))[-1]) + 1
-        matrix = torch.from_numpy(bands[:, :reached].T.copy())
+        matrix = _bands(f, f.n_fft, sample_rate, False, audio.device)
+        reached = len(matrix)
         gain = (2.0 / float(window.sum())) ** 2
         n_frames = audio.shape[-1] // hop
+        block = _block_frames(audio)
         blocks = (
-            _block(audio, window, hop, (k + 1) * hop, min(BLOCK_FRAMES, n_frames - k))
-            for k in range(skip, n_frames, BLOCK_FRAMES)
+            _block(audio, window, hop, (k + 1) * hop, min(block, n_frames - k))
+            for k in range(skip, n_frames, block)
         )
-        heard = (block[..., :reached] for block in blocks)
-        power = torch.cat([_product(part, part) @ matrix for part in heard], dim=1)
-        left, right = power[0] * gain, power[-1] * gain
+        heard = (spectra[..., :reached] for spectra in blocks)
+        power = torch.cat([_product(part, part) @ matrix for part in heard], dim=-2)
+        left, right = power[..., 0, :, :] * gain, power[..., -1, :, :] * gain
         values = {
             "level": (10 * torch.log10((left + right) / 2 + 1e-9) + 50) / 20,
             "pan": (left - right) / (left + right + 1e-9),
@@ -197,7 +204,7 @@ def mask_targets(
 
     Parameters
     ----------
-    stems : ``[n_stems, 2, samples]``
+    stems : ``[..., n_stems, 2, samples]``
     hop, first_end : int
         Frames end at ``first_end + k * hop``.
     speed : float
@@ -205,30 +212,41 @@ def mask_targets(
 
     Returns
     -------
-    energy : ``[frames, bands]``, Σ |X|²
-    ratio : ``[frames, n_stems - 1, bands]``, clipped R_i
-    floor : ``[frames, n_stems]``, the error that no mask removes, Σ |S_i|² - Ex R_i²
+    energy : ``[..., frames, bands]``, Σ |X|²
+    ratio : ``[..., frames, n_stems - 1, bands]``, clipped R_i
+    floor : ``[..., frames, n_stems]``, the error that no mask removes, Σ |S_i|² - Ex R_i²
     """
     p = PRESETS[preset]
     window = analysis_window(p.n_fft, p.synthesis)
     rate = REFERENCE_RATE * speed
-    bands = band_matrix(edges(SEPARATOR_FRONT_ENDS[0]), p.n_fft, rate, cover=True)
-    matrix = torch.from_numpy(bands.T.copy())
+    matrix = _bands(SEPARATOR_FRONT_ENDS[0], p.n_fft, rate, True, stems.device)
     n_frames = (stems.shape[-1] - first_end) // hop + 1
-    results = []
-    # A few frames at a time stay in the cache.
-    for start in range(0, n_frames, BLOCK_FRAMES):
-        count = min(BLOCK_FRAMES, n_frames - start)
+    results, block = [], _block_frames(stems)
+    for start in range(0, n_frames, block):
+        count = min(block, n_frames - start)
         parts = _block(stems, window, hop, first_end + start * hop, count)
-        mix = parts.sum(0)
-        energy = _product(mix, mix).sum(0) @ matrix
-        cross = (_product(mix, parts).sum(1) @ matrix).transpose(0, 1)
-        total = _product(parts, parts).sum((1, 3)).T
-        ratio = (cross / (energy[:, None] + 1e-9)).clamp(-MASK_RATIO_LIMIT, MASK_RATIO_LIMIT)
-        floor = total - (2 * ratio * cross - energy[:, None] * ratio**2).sum(-1)
-        results.append((energy, ratio[:, :-1], floor.clamp_min(0)))
-    energy, ratio, floor = (torch.cat(column) for column in zip(*results, strict=True))
-    return energy, ratio, floor
+        mix = parts.sum(-4)
+        energy = _product(mix, mix).sum(-3) @ matrix
+        cross = (_product(mix[..., None, :, :, :], parts).sum(-3) @ matrix).transpose(-3, -2)
+        total = _product(parts, parts).sum((-3, -1)).transpose(-2, -1)
+        ratio = cross / (energy[..., None, :] + 1e-9)
+        ratio = ratio.clamp(-MASK_RATIO_LIMIT, MASK_RATIO_LIMIT)
+        floor = total - (2 * ratio * cross - energy[..., None, :] * ratio**2).sum(-1)
+        results.append((energy, ratio[..., :-1, :], floor.clamp_min(0)))
+    energies, ratios, floors = zip(*results, strict=True)
+    return torch.cat(energies, dim=-2), torch.cat(ratios, dim=-3), torch.cat(floors, dim=-2)
+
+
+@cache
+def _bands(end: FrontEnd, n_fft: int, rate: float, cover: bool, device: torch.device) -> Tensor:
+    """Of each bin, up to the last that counts, its share in each band, ``[bins, bands]``."""
+    bands = band_matrix(edges(end), n_fft, rate, cover=cover)
+    reached = int(np.flatnonzero(bands.any(axis=0))[-1]) + 1
+    return torch.from_numpy(bands[:, :reached].T.copy()).to(device)
+
+
+def _block_frames(audio: Tensor) -> int:
+    return CPU_BLOCK_FRAMES if audio.device.type == "cpu" else GPU_BLOCK_FRAMES
 
 
 def _block(audio: Tensor, window: Array, hop: int, first_end: int, count: int) -> Tensor:
@@ -237,7 +255,7 @@ def _block(audio: Tensor, window: Array, hop: int, first_end: int, count: int) -
     start, stop = first_end - n_fft, first_end + (count - 1) * hop
     part = torch.nn.functional.pad(audio[..., max(start, 0) : stop], (max(-start, 0), 0))
     frames = part.unfold(-1, n_fft, hop)
-    return torch.fft.rfft(frames * torch.from_numpy(window))
+    return torch.fft.rfft(frames * torch.from_numpy(window).to(audio.device))
 
 
 def _product(one: Tensor, other: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pedalboard
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.dataset import ignore_interrupt
+from rtsep_export.device_songs import Rolls
 from rtsep_export.rendered import Audio, Notes, RenderedSongs, moved
 from rtsep_export.stems import STEMS
 
@@ -45,6 +47,9 @@ class Prepare(Protocol):
     ) -> Arrays:
         """Arrays of stems ``[n_stems, 2, samples]`` and notes; `rng` may vary them."""
 
+    def of_batch(self, stems: Tensor, rolls: Rolls, rng: np.random.Generator, /) -> Arrays:
+        """Likewise of stems ``[batch, n_stems, 2, samples]``, on any device."""
+
 
 def own_mix(songs: RenderedSongs, index: int, start: int, samples: int) -> tuple[Audio, Notes]:
     """Stems ``[n_stems, 2, samples]`` and notes of a part of a song, as rendered.
@@ -66,7 +71,7 @@ def random_places(
     """Song and first sample of every stem that is to sound in a mix."""
 
     def place(among: Sequence[int]) -> tuple[int, int]:
-        index = int(rng.choice(among))
+        index = among[int(rng.integers(len(among)))]
         return index, int(rng.integers(max(songs.length(index) - samples, 0) + 1))
 
     home = place(range(len(songs)))
@@ -102,9 +107,7 @@ def assembled(
 
 def varied(audio: Audio, rng: np.random.Generator) -> Audio:
     """Audio ``[2, samples]`` at another level, through another equaliser, sides swapped or not."""
-    low_hz, middle_hz, high_hz = np.exp(
-        rng.uniform(np.log((80, 300, 3000)), np.log((300, 4000, 9000)))
-    ).tolist()
+    low_hz, middle_hz, high_hz = equaliser_hz(rng).tolist()
     low_db, middle_db, high_db = rng.normal(0.0, EQUALISER_DB, 3).tolist()
     board = pedalboard.Pedalboard(
         [
@@ -116,6 +119,13 @@ def varied(audio: Audio, rng: np.random.Generator) -> Audio:
     )
     varied = np.asarray(board(audio, REFERENCE_RATE), np.float32)
     return varied[::-1] if rng.random() < 0.5 else varied
+
+
+def equaliser_hz(rng: np.random.Generator, shape: tuple[int, ...] = ()) -> npt.NDArray[np.float64]:
+    """Frequencies of an equaliser's low shelf, peak and high shelf, ``[*shape, 3]``, in Hz."""
+    low, high = np.log((80, 300, 3000)), np.log((300, 4000, 9000))
+    drawn: npt.NDArray[np.float64] = np.exp(rng.uniform(low, high, (*shape, 3)))
+    return drawn
 
 
 def mono_at(audio: Audio, sample_rate: int, samples: int) -> Audio:
@@ -162,6 +172,29 @@ class _Stream(IterableDataset[Arrays]):
             yield self._make(self._songs, rng)
 
 
+class Pool:
+    """Segments that are there, to draw batches from."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._segments: deque[Arrays] = deque(maxlen=POOL_BATCHES * batch)
+
+    def add(self, new: Arrays) -> None:
+        """Keep some more, given with one more axis in front; the oldest go."""
+        self._segments.extend(
+            {name: array[i] for name, array in new.items()}
+            for i in range(len(next(iter(new.values()))))
+        )
+
+    def draw(self, rng: np.random.Generator) -> Arrays | None:
+        """A batch of different ones, or None where there are too few."""
+        if len(self._segments) < self._batch:
+            return None
+        chosen = rng.choice(len(self._segments), self._batch, replace=False)
+        names = self._segments[0]
+        return {name: torch.stack([self._segments[i][name] for i in chosen]) for name in names}
+
+
 class Mixes:
     """Batches of segments for a training.
 
@@ -178,7 +211,7 @@ class Mixes:
         self._make, self._batch = make, batch
         self._workers = workers
         self._fresh: Iterator[Arrays] | None = None
-        self._pool: deque[Arrays] = deque(maxlen=POOL_BATCHES * batch)
+        self._pool = Pool(batch)
 
     def draw(self, rng: np.random.Generator) -> Arrays:
         """A batch, every array with one more axis in front."""
@@ -194,12 +227,6 @@ class Mixes:
             )
             self._fresh = iter(loader)
         while True:
-            new = next(self._fresh)
-            self._pool.extend(
-                {name: array[i] for name, array in new.items()}
-                for i in range(len(next(iter(new.values()))))
-            )
-            if len(self._pool) >= self._batch:
-                break
-        chosen = rng.choice(len(self._pool), self._batch, replace=False)
-        return {name: torch.stack([self._pool[i][name] for i in chosen]) for name in self._pool[0]}
+            self._pool.add(next(self._fresh))
+            if (drawn := self._pool.draw(rng)) is not None:
+                return drawn

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rtsep.rates import REFERENCE_RATE
+from rtsep_export.device_songs import Rolls
 from rtsep_export.features import (
     HEADS,
     SEPARATOR_FRONT_ENDS,
@@ -68,22 +69,35 @@ class SeparatorSegment:
         rng : Generator, optional
             Draws a speed.
         """
-        speed = 1.0 if rng is None or self.scored else float(rng.choice(SPEEDS))
         audio = torch.from_numpy(stems)
-        mix = audio.sum(0)[:, : HISTORY + self.frames * SEPARATOR_HOP]
+        part = self._arrays(audio, rng)
+        if self.scored:
+            part |= self._score(self._mix(audio), notes)
+        return part
+
+    def of_batch(self, stems: Tensor, _: object, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Likewise of stems ``[batch, n_stems, 2, samples]``, without those of the scores."""
+        return self._arrays(stems, rng)
+
+    def _mix(self, stems: Tensor) -> Tensor:
+        return stems.sum(-3)[..., : HISTORY + self.frames * SEPARATOR_HOP]
+
+    def _arrays(self, stems: Tensor, rng: np.random.Generator | None) -> dict[str, Tensor]:
+        speed = 1.0 if rng is None or self.scored else float(rng.choice(SPEEDS))
         rate, skip = REFERENCE_RATE * speed, HISTORY // SEPARATOR_HOP
-        part = {"features": features(mix, SEPARATOR_FRONT_ENDS, SEPARATOR_HOP, rate, skip)}
+        heard = features(self._mix(stems), SEPARATOR_FRONT_ENDS, SEPARATOR_HOP, rate, skip)
+        part = {"features": heard}
         targets = {HEADS[head].target: target_frames(head) for head in self.heads}
         for target, (hop, first_end) in targets.items():
             every = 2 if target == "live" and not self.scored else 1
-            found = mask_targets(audio, target, every * hop, HISTORY + first_end, speed)
+            found = mask_targets(stems, target, every * hop, HISTORY + first_end, speed)
             count = self.frames * SEPARATOR_HOP // hop
             if target == "offline":
                 count -= 2 * HEADS["offline"].lookahead // hop
+            frames_at = stems.ndim - 3
             for name, array in zip(STATISTICS[target], found, strict=True):
-                part[name] = array.repeat_interleave(every, 0)[:count]
-        if self.scored:
-            part |= self._score(mix, notes)
+                whole = array.repeat_interleave(every, frames_at)
+                part[name] = whole.narrow(frames_at, 0, min(count, whole.shape[frames_at]))
         return part
 
     def _score(self, mix: Tensor, notes: Notes) -> dict[str, Tensor]:
@@ -113,9 +127,17 @@ class TranscriberSegment:
 
     def __call__(self, stems: Audio, notes: Notes, _: object = None) -> dict[str, Tensor]:
         """``features``, ``onset``, ``frame`` and ``velocity``; arguments as above."""
-        skip = HISTORY // TRANSCRIBER_HOP
-        mix = torch.from_numpy(stems).sum(0)
-        own = moved(notes, HISTORY)
-        onset, frame, velocity = (torch.from_numpy(x) for x in rolls(own, self.frames))
-        heard = features(mix, TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP, skip=skip)
+        onset, frame, velocity = rolls(moved(notes, HISTORY), self.frames)
+        heard = self._features(torch.from_numpy(stems))
+        found = {"onset": onset, "frame": frame, "velocity": velocity}
+        return {"features": heard} | {k: torch.from_numpy(v) for k, v in found.items()}
+
+    def of_batch(self, stems: Tensor, rolls: Rolls, _: object) -> dict[str, Tensor]:
+        """Likewise of stems ``[batch, n_stems, 2, samples]``."""
+        onset, frame, velocity = rolls.part(HISTORY // TRANSCRIBER_HOP, self.frames)
+        heard = self._features(stems)
         return {"features": heard, "onset": onset, "frame": frame, "velocity": velocity}
+
+    def _features(self, stems: Tensor) -> Tensor:
+        skip = HISTORY // TRANSCRIBER_HOP
+        return features(stems.sum(-3), TRANSCRIBER_FRONT_ENDS, TRANSCRIBER_HOP, skip=skip)

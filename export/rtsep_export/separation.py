@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rtsep.manifest import FrontEnd, band_count
+from rtsep_export.device_mixes import mixes_for
 from rtsep_export.devices import best_device, mixed_precision
 from rtsep_export.features import (
     HEADS,
@@ -24,7 +25,7 @@ from rtsep_export.features import (
     n_features,
     recoloured,
 )
-from rtsep_export.mixes import Arrays, Mixes, RandomSegments, own_segments
+from rtsep_export.mixes import Arrays, own_segments
 from rtsep_export.score_supervision import Critic, mix_losses
 from rtsep_export.segments import STATISTICS, SeparatorSegment
 from rtsep_export.stems import STEMS
@@ -90,9 +91,11 @@ class SeparationTask:
     ) -> None:
         self.heads, self.stems_weight, self.bfloat16 = shape.heads, stems_weight, bfloat16
         prepare = SeparatorSegment(shape.heads, frames, scored=critic is not None)
-        self.mixes = Mixes(rendered / "train", RandomSegments(prepare), batch, workers)
-        self.valid = own_segments(rendered / "valid", SeparatorSegment(shape.heads, frames))
         self.device = best_device()
+        # Scores are followed note by note, which no GPU does.
+        where = self.device if critic is None else torch.device("cpu")
+        self.mixes = mixes_for(rendered / "train", prepare, batch, workers, where)
+        self.valid = own_segments(rendered / "valid", SeparatorSegment(shape.heads, frames))
         self.network: nn.Module = make_separator(shape).to(self.device)
         self.critic = None if critic is None else Critic(critic).to(self.device)
 

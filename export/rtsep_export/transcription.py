@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rtsep_export.device_mixes import mixes_for
 from rtsep_export.devices import best_device, mixed_precision
 from rtsep_export.features import TRANSCRIBER_FRONT_ENDS, n_features, recoloured
-from rtsep_export.mixes import Mixes, RandomSegments, own_segments
+from rtsep_export.mixes import own_segments
 from rtsep_export.note_rolls import N_NOTES, NOTES, POSITIVE_WEIGHTS
 from rtsep_export.segments import TranscriberSegment
 from rtsep_export.tcn import Transcriber
@@ -32,9 +33,9 @@ class TranscriptionTask:
     ) -> None:
         self.bfloat16 = bfloat16
         prepare = TranscriberSegment(frames)
-        self.mixes = Mixes(rendered / "train", RandomSegments(prepare), batch, workers)
-        self.valid = own_segments(rendered / "valid", prepare)
         self.device = best_device()
+        self.mixes = mixes_for(rendered / "train", prepare, batch, workers, self.device)
+        self.valid = own_segments(rendered / "valid", prepare)
         self.network: nn.Module = make_transcriber().to(self.device)
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:

@@ -14,7 +14,8 @@ from rtsep.presets import PRESETS
 from rtsep.query.model import Embedder
 from rtsep_export import features as training_features
 from rtsep_export.query.live import LiveQuery
-from rtsep_export.query.live_training import LiveQueryTask, QuerySegments
+from rtsep_export.query.live_segments import DeviceQueryMixes, QuerySegments
+from rtsep_export.query.live_training import LiveQueryTask
 from rtsep_export.query.networks import BINS, QUERY
 from rtsep_export.query.to_onnx import export_live_query
 from rtsep_export.rendered import RenderedSongs
@@ -105,6 +106,25 @@ def test_segments_ask_for_a_stem_of_the_mix_or_for_none(tiny_songs):
         assert segment["examples"].max() > 0.1
         absent += not segment["ratio"].any()
     assert 0 < absent < 30
+
+
+def test_those_made_on_the_device_ask_likewise(tiny_songs):
+    mixes = DeviceQueryMixes(tiny_songs / "train", QuerySegments(160), 4, torch.device("cpu"))
+    rng, absent = np.random.default_rng(0), 0
+    made = [mixes.fresh(4, rng) for _ in range(12)]
+    for batch in made:
+        assert batch["features"].shape[:2] == batch["energy"].shape[:2] == (4, 160)
+        assert batch["ratio"].shape[2] == 1
+        assert batch["examples"].shape == (4, 2, 301, BINS)
+        assert (batch["examples"].amax((1, 2, 3)) > 0.1).all()
+        absent += int((~batch["ratio"].flatten(1).any(1)).sum())
+    assert 0 < absent < 24
+    songs, make = RenderedSongs(tiny_songs / "train"), QuerySegments(160)
+    other = [make(songs, rng) for _ in range(48)]
+    for name in ("features", "examples"):
+        # Alike on the whole, whoever makes them.
+        here, there = torch.cat([b[name] for b in made]), torch.stack([o[name] for o in other])
+        assert abs(float(here.mean() - there.mean())) < 0.35 * float(there.std())
 
 
 def test_it_learns(tiny_songs):
