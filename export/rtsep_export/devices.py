@@ -4,6 +4,8 @@ from functools import cache
 
 import torch
 
+CPU = torch.device("cpu")
+
 
 def best_device() -> torch.device:
     """The first GPU where there is one, else the CPU."""

@@ -17,7 +17,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rtsep_export.checkpoints import UNFIT, unfit
 from rtsep_export.checkpoints import save as save_checkpoint
-from rtsep_export.devices import best_device
 
 Report = Callable[[int, float, dict[str, float]], None]
 
@@ -170,8 +169,7 @@ def _averaging(largest: float) -> Callable[..., None]:
     def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         seen = float(count)
         decay = min(largest, (1.0 + seen) / (10.0 + seen))
-        for mean, new in zip(averaged, current, strict=True):
-            mean.lerp_(new, 1.0 - decay)
+        torch._foreach_lerp_(averaged, current, 1.0 - decay)
 
     return update
 
@@ -192,7 +190,8 @@ def _resume(
     if not path.is_file():
         return 0, 0.0
     try:
-        state = torch.load(path, weights_only=True, map_location=best_device())
+        # The optimiser keeps its count of steps where it finds it: on the CPU, not to wait for.
+        state = torch.load(path, weights_only=True, map_location="cpu")
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])

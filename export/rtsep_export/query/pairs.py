@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rtsep_export.devices import CPU
 from rtsep_export.features import equaliser_db
 from rtsep_export.query.networks import BINS, HOP, SAMPLE_RATE, spectrum
 from rtsep_export.query.parts import Part, labels, load_parts
@@ -61,13 +62,13 @@ class Pairs:
         self.parts = load_parts(folder)
         self.samples = round(seconds * SAMPLE_RATE / HOP) * HOP
 
-    def draw(self, size: int, rng: np.random.Generator) -> Batch:
+    def draw(self, size: int, rng: np.random.Generator, device: torch.device = CPU) -> Batch:
         """A batch of `size` pairs of different instruments."""
         items = [self._pair(rng) for _ in range(size)]
-        clips, classes = torch.stack([i[0] for i in items]), torch.stack([i[1] for i in items])
+        clips, classes = (torch.stack(part).to(device) for part in zip(*items, strict=True))
         # [batch, clip, frames, bins]; a source, its examples and its twin sound alike.
         spectra = spectrum(clips)
-        gains = _gains(size, rng)
+        gains = _gains(size, rng).to(device)
         source, other, twin = (
             spectra[:, k] * gains[:, owner, None] for k, owner in ((0, 0), (1, 1), (2, 0))
         )

@@ -44,19 +44,18 @@ class QueryTask:
         self.pairs = Pairs(folder / "train", seconds)
         valid, rng = Pairs(folder / "valid", seconds), np.random.default_rng(6)
         size = min(VALID_BATCH, valid_pairs)
-        self.valid = [valid.draw(size, rng) for _ in range(valid_pairs // size)]
         self.device = best_device()
+        self.valid = [valid.draw(size, rng, self.device) for _ in range(valid_pairs // size)]
         self.network: nn.Module = QueryModel(model).to(self.device)
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The sum of the model's losses on a random batch."""
-        terms = self._terms(self.network, self.pairs.draw(self.batch, rng))
+        terms = self._terms(self.network, self.pairs.draw(self.batch, rng, self.device))
         figures = {name: float(value.detach()) for name, value in terms.items()}
         return torch.stack(list(terms.values())).sum(), figures
 
     def _terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         assert isinstance(network, QueryModel)
-        batch = Batch(**{name: value.to(self.device) for name, value in vars(batch).items()})
         sizes = batch.examples.shape
         queries = network.query(batch.examples.flatten(0, 2)[:, None]).unflatten(0, sizes[:3])
         terms = {"query": losses.query_loss(queries[0], queries[1])}

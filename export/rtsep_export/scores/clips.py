@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtsep_export.devices import CPU
 from rtsep_export.features import equaliser_db
 from rtsep_export.scores.losses import piano_roll
 from rtsep_export.scores.networks import FRAME_S, N_BINS, spectra
-from rtsep_export.scores.songs import CLIP_S, SAMPLE_RATE, StoredSong, cut
+from rtsep_export.scores.songs import CLIP_S, SAMPLE_RATE, Stems, StoredSong, cut
 
 # Spread of the level and of the equaliser's cosines over the logarithm of the frequency.
 EQUALISER_DB = (4.0, 3.0, 3.0, 2.0)
@@ -49,6 +50,10 @@ def coloured(batch: Batch, rng: np.random.Generator) -> Batch:
     return Batch(batch.mixture * gain[:, :, None], batch.score, sources)
 
 
+def _magnitudes(sounds: Sequence[Stems], device: torch.device) -> Tensor:
+    return spectra(torch.from_numpy(np.stack(sounds)).to(device)).abs()
+
+
 class Clips:
     """All clips of some songs in which something plays."""
 
@@ -61,7 +66,9 @@ class Clips:
     def __len__(self) -> int:
         return len(self.places)
 
-    def batch(self, numbers: Sequence[int], *, sources: bool = False) -> Batch:
+    def batch(
+        self, numbers: Sequence[int], device: torch.device = CPU, *, sources: bool = False
+    ) -> Batch:
         """The clips with these numbers, with sources to learn from where asked for."""
         mixtures, scores, targets = [], [], []
         for number in numbers:
@@ -72,12 +79,12 @@ class Clips:
             scores.append(notes)
             if sources:
                 targets.append(sound if song.targets is None else cut(song.targets, clip))
-        mixture = spectra(torch.from_numpy(np.stack(mixtures))).abs()
+        mixture = _magnitudes(mixtures, device)
         frames = mixture.shape[-1]
         return Batch(
             mixture,
-            torch.stack([piano_roll(notes, frames) for notes in scores]),
-            spectra(torch.from_numpy(np.stack(targets))).abs() if sources else None,
+            torch.stack([piano_roll(notes, frames) for notes in scores]).to(device),
+            _magnitudes(targets, device) if sources else None,
         )
 
     def batches(self, size: int, *, seed: Sequence[int] | None = None) -> Iterator[list[int]]:

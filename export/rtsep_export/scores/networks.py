@@ -24,9 +24,9 @@ DILATIONS = tuple(2**k for k in range(8)) * 3
 FRAME_S = HOP / SAMPLE_RATE
 
 
-def window() -> Tensor:
+def window(device: torch.device | None = None) -> Tensor:
     """The square root of a periodic Hann window."""
-    return torch.hann_window(N_FFT).sqrt()
+    return torch.hann_window(N_FFT, device=device).sqrt()
 
 
 def spectra(audio: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def spectra(audio: Tensor) -> Tensor:
         audio.reshape(-1, audio.shape[-1]),
         N_FFT,
         HOP,
-        window=window(),
+        window=window(audio.device),
         center=True,
         return_complex=True,
     )

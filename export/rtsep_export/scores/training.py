@@ -212,9 +212,7 @@ class Run:
         return figures | {"rate": rate}
 
     def _batch(self, clips: Clips, numbers: list[int]) -> Batch:
-        batch = clips.batch(numbers, sources=self.learner.setting.from_stems)
-        sources = None if batch.sources is None else batch.sources.to(self.device)
-        return Batch(batch.mixture.to(self.device), batch.score.to(self.device), sources)
+        return clips.batch(numbers, self.device, sources=self.learner.setting.from_stems)
 
     def _share_gradients(self, weights: list[nn.Parameter]) -> None:
         if self.processes == 1:
@@ -268,7 +266,8 @@ class Run:
         if not path.is_file():
             return
         try:
-            state = torch.load(path, weights_only=True, map_location=self.device)
+            # On the CPU, as the optimiser keeps its count of steps where it finds it.
+            state = torch.load(path, weights_only=True, map_location="cpu")
             for name, weights in state["networks"].items():
                 self.learner.networks[name].load_state_dict(weights)
             for name, optimiser in self.optimisers.items():

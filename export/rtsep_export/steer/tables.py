@@ -85,11 +85,11 @@ def steered(
 ) -> tuple[Audio, Audio]:
     """What the mask of a source keeps of the mixture or its reconstruction, and what it leaves."""
     device = best_device()
-    heard = torch.from_numpy(mixture).to(device)
+    heard, autoencoder = torch.from_numpy(mixture).to(device), autoencoder.to(device)
     if place == "reconstruction":
         heard = reconstructed(heard, autoencoder)
     targets = [
-        Target(tagger.network, target([source], tagger.tags, tagger.instruments).to(device))
+        Target(tagger.network.to(device), target([source], tagger.tags, tagger.instruments))
         for tagger in taggers
     ]
     n_fft = settings.n_ffts[0]

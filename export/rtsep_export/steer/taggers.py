@@ -168,7 +168,9 @@ class Crnn(MelTagger):
         x = self.heard(audio)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = layer(x)
-        x, _ = self.layer5(x.squeeze(2).transpose(1, 2))
+        # cuDNN's has no gradient outside of training, and steering needs one.
+        with torch.backends.cudnn.flags(enabled=False):
+            x, _ = self.layer5(x.squeeze(2).transpose(1, 2))
         out: Tensor = self.dense(self.dropout(x[:, -1]))
         return out
 
