@@ -12,6 +12,11 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_title(device: torch.device) -> str:
+    """What a device is, in words: ``a CPU``, or a GPU's name."""
+    return "a CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
+
+
 def mixed_precision(device: torch.device, *, wanted: bool = True) -> torch.autocast:
     """bfloat16 for products of matrices, where `device` computes in it.
 

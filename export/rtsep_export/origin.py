@@ -56,7 +56,7 @@ def training_record(run: Path, rendered: Path, network: str) -> Training:
         audio_hours=round(seconds / 3600, 2),
         command=(
             f"rtsep-export train {network} --minutes {state['elapsed'] / 60:.0f} "
-            f"({state['step']} steps on a CPU{begun})"
+            f"({state['step']} steps on {state['device']}{begun})"
         ),
         remarks="rendered with FluidSynth and pedalboard; no recording of a performance",
     )

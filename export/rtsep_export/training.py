@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from rtsep_export.checkpoints import UNFIT, unfit
 from rtsep_export.checkpoints import save as save_checkpoint
+from rtsep_export.devices import best_device, device_title
 
 Report = Callable[[int, float, dict[str, float]], None]
 
@@ -111,6 +112,7 @@ def train(
             "optimiser": optimiser.state_dict(),
             "step": step,
             "elapsed": elapsed,
+            "device": device_title(best_device()),
         }
         save_checkpoint(state, folder / "state.pt")
         save_checkpoint(average.module.state_dict(), folder / "model.pt")

@@ -162,17 +162,17 @@ def steer(
     ],
     autoencoder: Annotated[
         str,
-        typer.Option(
-            help="Jukebox's vqvae.pth.tar, or a bundle.", metavar="FILE", show_default=False
-        ),
-    ],
+        typer.Option(help="A bundle, or published weights: vqvae.pth.tar.", metavar="FILE"),
+    ] = "autoencoder",
     tagger: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
-            help="Taggers' weights, e.g. mtat-fcn.pth, or bundles; one or several.",
+            help="A bundle, or published weights, e.g. mtat-fcn.pth; one or several.  "
+            "[default: tagger]",
             metavar="FILE",
+            show_default=False,
         ),
-    ],
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of gradient ascent, each segment.")] = 10,
     rate: Annotated[float, typer.Option(min=0.0, help="Of Adam.")] = 5.0,
     fft: Annotated[
@@ -197,15 +197,16 @@ def steer(
     pip install 'rtsep\[train]'.
 
     
-    rtsep steer song.wav --tag guitar -o song.masks \
-        --autoencoder vqvae.pth.tar --tagger mtat-fcn.pth
+    rtsep steer song.wav --tag guitar -o song.masks
     rtsep separate song.wav --masks song.masks -o out
+    rtsep steer song.wav --tag opera -o opera.masks \
+        --autoencoder vqvae.pth.tar --tagger mtat-fcn.pth
     """
     from rtsep_export.steer.command import Order, catalogue, steer_file, steer_files
     from rtsep_export.steer.steering import Settings
 
     settings = Settings(tuple(fft or (1024,)), steps, rate)
-    order = Order(tuple(tag), autoencoder, tuple(tagger), settings, removed)
+    order = Order(tuple(tag), autoencoder, tuple(tagger or ["tagger"]), settings, removed)
     if cluster is None and len(songs) == 1 and not songs[0].is_dir():
         steer_file(songs[0], output, order, overwrite=overwrite)
         return

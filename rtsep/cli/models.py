@@ -28,7 +28,7 @@ def show_models() -> None:
             manifest.task,
             _about(manifest),
             f"{bundle.size_bytes / 1e6:.1f}",
-            ", ".join(served) or "all",
+            ", ".join(served) or ("all" if manifest.task == "transcribe" else ""),
         )
     stdout().print(table)
 

@@ -1,5 +1,6 @@
 """The checks of this machine: what each says when all is well and when it is not."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,12 @@ def test_a_model_is_played(tmp_path: Path) -> None:
     path = models.save(models.transcriber(), tmp_path / "b.onnx")
     found, _ = doctor.play_model(str(path))
     assert int(found.split()[0]) > 0
+
+
+def test_models_that_never_play_alone_are_asked_once(tmp_path: Path) -> None:
+    for name, data in {"live": models.live_query(), **models.query_model()}.items():
+        found, _ = doctor.play_model(str(models.save(data, tmp_path / f"{name}.onnx")))
+        assert re.fullmatch(r"answers in [\d.]+ ms, on (CPU|CUDA)", found)
 
 
 def test_a_model_whose_output_is_not_usable_is_refused(tmp_path: Path) -> None:

@@ -22,11 +22,15 @@ QUICK_S, QUICK_STEPS = 2.0, 2
 
 def tagbox(
     autoencoder: Annotated[
-        str | None, typer.Option(help="Jukebox's vqvae.pth.tar, or a bundle.", metavar="FILE")
-    ] = None,
+        str, typer.Option(help="A bundle, or Jukebox's vqvae.pth.tar.", metavar="FILE")
+    ] = "autoencoder",
     tagger: Annotated[
         list[str] | None,
-        typer.Option(help="A row a tagger; one of several at once: A+B.", metavar="FILE[+FILE]"),
+        typer.Option(
+            help="A row a tagger; one of several at once: A+B.  [default: tagger]",
+            metavar="FILE[+FILE]",
+            show_default=False,
+        ),
     ] = None,
     rendered: Annotated[Path | None, typer.Option(help="What 'render' wrote: its test.")] = None,
     real: Annotated[Path | None, typer.Option(help="Recordings, mixture.flac in folders.")] = None,
@@ -67,10 +71,8 @@ def tagbox(
         everything.append(itertools.islice(with_drums, 1))
         steps, seconds = QUICK_STEPS, QUICK_S
     else:
-        if autoencoder is None or not tagger:
-            raise RtsepError("no --autoencoder or no --tagger", "both, to steer with", "or --quick")
         network = load_autoencoder(autoencoder)
-        rows = [[load_tagger(source) for source in row.split("+")] for row in tagger]
+        rows = [[load_tagger(source) for source in row.split("+")] for row in tagger or ["tagger"]]
     if rendered is not None:
         everything.append(sources.rendered_songs(rendered / "test", songs))
     if real is not None:

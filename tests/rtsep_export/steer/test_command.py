@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import rtsep as package
 from rtsep.mask_file import read_masks
 from rtsep_export.steer.autoencoder import Autoencoder
 from rtsep_export.steer.taggers import Fcn
@@ -42,6 +43,19 @@ def test_a_song_becomes_masks_and_masks_become_stems(steer):
     )
     stems = [read_audio(steer.folder / f"out/song/{n}.wav") for n in ("guitar", "opera", "rest")]
     np.testing.assert_allclose(sum(stems), music(0.6, 44_100), atol=1e-5)
+
+
+def test_it_works_with_what_ships(steer, monkeypatch):
+    monkeypatch.setattr("rtsep.bundle.MODELS", Path(package.__file__).parent / "models")
+    words = ("--tag", "drums", "--steps", "1", "-o", "song.masks")
+    outcome = steer("steer", "song.wav", *words)
+    assert outcome.status == 0, outcome.err
+    settings = read_masks(steer.folder / "song.masks").header.settings
+    assert settings["autoencoder"].startswith("autoencoder.onnx ")
+    assert settings["taggers"].startswith("tagger.onnx ")
+    assert "the nearest: piano" in steer.refuses(
+        "steer", "song.wav", "--tag", "pianoo", "-o", "b.masks"
+    )
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(steer):

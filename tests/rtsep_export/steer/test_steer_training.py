@@ -134,7 +134,7 @@ def test_what_was_trained_becomes_a_bundle_to_steer_with(name, tiny_songs, tmp_p
     else:
         run.mkdir()
         save(Fcn(len(TAGS)).state_dict(), run / "model.pt")
-        save({"elapsed": 60.0, "step": 3}, run / "state.pt")
+        save({"elapsed": 60.0, "step": 3, "device": "a CPU"}, run / "state.pt")
     command("bundle", name, run, "--rendered", tiny_songs, "-o", out, "--version", "0.3.0")
     bundle = load_bundle(out / f"{name}.onnx")
     assert bundle.manifest.version == "0.3.0"

@@ -164,7 +164,7 @@ def test_the_paper_stands_beside_ours():
 
 def test_what_is_missing_is_said_in_one_line(tmp_path):
     for words, said in {
-        (): "no --autoencoder or no --tagger",
+        (): "no songs",
         ("--autoencoder", "x.onnx", "--tagger", "live"): "no bundle at x.onnx",
     }.items():
         done = CliRunner().invoke(app, ["tables", "tagbox", *words])
