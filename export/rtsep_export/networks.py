@@ -14,7 +14,7 @@ from rtsep_export.query.live import LiveQuery
 from rtsep_export.query.live_training import LiveQueryTask
 from rtsep_export.query.to_onnx import export_live_query
 from rtsep_export.separation import SHAPES, SeparationTask, make_separator
-from rtsep_export.steer.autoencoder import Autoencoder
+from rtsep_export.steer.autoencoder import Autoencoder, at_scale
 from rtsep_export.steer.autoencoder_training import AutoencoderTask
 from rtsep_export.steer.tagger_training import SAMPLES, TAGS, TaggerTask
 from rtsep_export.steer.taggers import Fcn
@@ -117,7 +117,7 @@ def _write(
             autoencoder = Autoencoder()
             autoencoder.load_state_dict(state)
             path = output / f"{network}.onnx"
-            export_autoencoder(autoencoder, path, network, record, version, LICENCE)
+            export_autoencoder(at_scale(autoencoder), path, network, record, version, LICENCE)
         case NetworkName.tagger:
             tagger = Fcn(len(TAGS))
             tagger.load_state_dict(state)

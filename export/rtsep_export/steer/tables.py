@@ -11,7 +11,7 @@ import torch
 from rtsep.output_file import replacing
 from rtsep_export.baselines import hpss, repet_sim
 from rtsep_export.devices import best_device
-from rtsep_export.measures import Audio, museval_sdr
+from rtsep_export.measures import Audio, museval_sdr, si_sdr
 from rtsep_export.steer.autoencoder import SAMPLE_RATE, Autoencoder
 from rtsep_export.steer.frozen import NamedTagger
 from rtsep_export.steer.sources import Song
@@ -34,12 +34,20 @@ READINGS = ("kept", "removed")
 
 @dataclass(frozen=True)
 class Figure:
-    """SDR of one estimate over that of the mixture itself, in dB, as museval has it."""
+    """SDR of one estimate over that of the mixture itself, in dB, as museval has it.
+
+    Attributes
+    ----------
+    scale_free : float
+        The same of the scale-invariant SDR.  The other rewards silence: that of an estimate
+        next to nothing is 0 dB, which is far above a quiet source's in its mixture.
+    """
 
     method: str
     song: str
     source: str
     improvement: float
+    scale_free: float
 
 
 def measure(
@@ -113,7 +121,10 @@ def _without_training(song: Song) -> Iterator[Figure]:
 
 
 def _figure(method: str, song: Song, source: str, estimate: Audio) -> Figure:
-    return Figure(method, song.name, source, sdr_improvement(song, source, estimate))
+    truth = song.sources[source][None]
+    scale_free = si_sdr(truth, estimate[None]) - si_sdr(truth, song.mixture[None])
+    improvement = sdr_improvement(song, source, estimate)
+    return Figure(method, song.name, source, improvement, scale_free)
 
 
 def sdr_improvement(song: Song, source: str, estimate: Audio) -> float:
@@ -126,23 +137,32 @@ def sdr_improvement(song: Song, source: str, estimate: Audio) -> float:
 def tables(figures: Sequence[Figure], taken_s: float) -> list[str]:
     """Mean improvements by method and source, ours beside theirs, in Markdown."""
     songs = len({figure.song for figure in figures})
-    methods = list(dict.fromkeys(figure.method for figure in figures))
-    sources = [s for s in SOURCES if any(figure.source == s for figure in figures)]
-    lines = [
+    return [
         f"SDR improvement over the mixture in dB (museval), mean over {songs} songs, "
         f"{taken_s / 60:.0f} min; ours / theirs",
         "",
-        f"| method | {' | '.join(sources)} |",
-        "| --- |" + " ---: |" * len(sources),
+        *_table(figures, "improvement", THEIRS),
+        "",
+        "The same in scale-invariant SDR, which silence does not raise; ours",
+        "",
+        *_table(figures, "scale_free", {}),
     ]
+
+
+def _table(
+    figures: Sequence[Figure], measured: str, theirs: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    methods = list(dict.fromkeys(figure.method for figure in figures))
+    sources = [s for s in SOURCES if any(figure.source == s for figure in figures)]
+    lines = [f"| method | {' | '.join(sources)} |", "| --- |" + " ---: |" * len(sources)]
     for method in sorted(methods, key=lambda m: m not in THEIRS):
         cells = []
         for source in sources:
-            values = [f.improvement for f in figures if (f.method, f.source) == (method, source)]
-            values = [value for value in values if not np.isnan(value)]
+            of = [f for f in figures if (f.method, f.source) == (method, source)]
+            values = [value for f in of if not np.isnan(value := getattr(f, measured))]
             cell = f"{np.mean(values):.1f}" if values else "–"
-            theirs = THEIRS.get(method.rpartition(", ")[0] or method, {}).get(source)
-            cells.append(cell if theirs is None or not values else f"{cell} / {theirs:.1f}")
+            their = theirs.get(method.rpartition(", ")[0] or method, {}).get(source)
+            cells.append(cell if their is None or not values else f"{cell} / {their:.1f}")
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
 

@@ -13,7 +13,7 @@ from rtsep.bundle import load_bundle
 from rtsep_export.checkpoints import save
 from rtsep_export.cli import app
 from rtsep_export.rendered import RenderedSongs
-from rtsep_export.steer.autoencoder import CODES, WIDTH
+from rtsep_export.steer.autoencoder import CODE_SIZE, CODES, WIDTH, Autoencoder, at_scale
 from rtsep_export.steer.autoencoder_training import (
     AutoencoderTask,
     Codebook,
@@ -145,3 +145,19 @@ def test_what_was_trained_becomes_a_bundle_to_steer_with(name, tiny_songs, tmp_p
         found = load_tagger(str(out / f"{name}.onnx"))
         assert found.tags == TAGS
         assert found.network.samples == SAMPLES
+
+
+@torch.no_grad()
+def test_codes_of_any_size_are_brought_to_one():
+    torch.manual_seed(1)
+    network = Autoencoder().eval()
+    last = network.get_submodule("encoders.0.level_blocks.0.model")[-1]
+    last.weight.mul_(3e4)
+    network.codebook.mul_(3e4)
+    audio = torch.randn(1, 1, 2048)
+    latent, codes, decoded = network(audio)
+    scaled_latent, scaled_codes, same = at_scale(network)(audio)
+    assert float(network.codebook.square().mean(1).sqrt().median()) == pytest.approx(CODE_SIZE)
+    assert torch.equal(codes, scaled_codes)
+    assert torch.allclose(same, decoded, rtol=1e-4, atol=1e-5 * float(decoded.abs().max()))
+    assert float(scaled_latent.std()) < 1e-2 * float(latent.std())

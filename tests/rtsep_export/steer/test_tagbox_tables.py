@@ -151,15 +151,16 @@ def test_steering_to_what_a_tagger_hears_improves_on_the_mixture():
 
 def test_the_paper_stands_beside_ours():
     figures = [
-        Figure("REPET-SIM", "a", "vocals", 3.0),
-        Figure("FCN, MTAT, kept", "a", "drums", 5.0),
-        Figure("FCN, MTAT, kept", "b", "drums", 6.0),
-        Figure("FCN, MTAT, kept", "b", "vocals", float("nan")),
+        Figure("REPET-SIM", "a", "vocals", 3.0, 1.0),
+        Figure("FCN, MTAT, kept", "a", "drums", 5.0, -1.0),
+        Figure("FCN, MTAT, kept", "b", "drums", 6.0, 0.0),
+        Figure("FCN, MTAT, kept", "b", "vocals", float("nan"), 0.5),
     ]
     lines = tables(figures, 1.0)
     assert "| method | vocals | drums |" in lines
     assert "| REPET-SIM | 3.0 / 7.8 | – |" in lines
     assert "| FCN, MTAT, kept | – | 5.5 / 7.3 |" in lines
+    assert "| FCN, MTAT, kept | 0.5 | -0.5 |" in lines
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path):
