@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -67,28 +69,29 @@ def _whole(songs: RenderedSongs, index: int, stem: str) -> npt.NDArray[np.int16]
 
 
 class Rolls:
-    """Piano rolls of the songs, to take those of a batch from.
+    """Piano rolls of a batch.
 
     Parameters
     ----------
-    rolls : ``[3, frames, N_NOTES]``, bytes
-        Onset, activity and velocity of all songs, one after another.
+    stored : StoredRolls
+        Those of all songs.
     first : ``[batch, n_stems]``
-        Where each stem's begin.
+        Where each stem's begin among them.
     """
 
-    def __init__(self, rolls: Tensor, first: Tensor) -> None:
-        self._rolls, self._first = rolls, first
+    def __init__(self, stored: "StoredRolls", first: Tensor) -> None:
+        self._stored, self._first = stored, first
 
     def part(self, skip: int, frames: int) -> tuple[Tensor, Tensor, Tensor]:
         """Onset, activity and velocity, ``[batch, frames, N_NOTES]``, after the first `skip`."""
-        device = self._rolls.device
+        stored = self._stored.rolls
+        device = stored.device
         stem_of = torch.empty(N_NOTES, dtype=torch.long)
         for (stem, _), column in COLUMN.items():
             stem_of[column] = STEMS.index(stem)
-        first = self._first[:, stem_of.to(device)] + skip
+        first = self._first[:, stem_of].to(device) + skip
         rows = first[:, None] + torch.arange(frames, device=device)[:, None]
-        onset, frame, velocity = self._rolls[:, rows, torch.arange(N_NOTES, device=device)].float()
+        onset, frame, velocity = stored[:, rows, torch.arange(N_NOTES, device=device)].float()
         return onset / 255, frame / 255, velocity / 255
 
 
@@ -96,16 +99,21 @@ class StoredRolls:
     """Piano rolls of all songs in a device's memory; arguments as of `StoredSongs`."""
 
     def __init__(self, songs: RenderedSongs, least: int, device: torch.device) -> None:
-        lengths = [least // TRANSCRIBER_HOP]
-        lengths += [max(songs.length(i), least) // TRANSCRIBER_HOP for i in range(len(songs))]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        self.first = starts[1:-1]
-        stored = np.zeros((3, int(starts[-1]), N_NOTES), np.uint8)
-        for index, start in enumerate(self.first):
-            length = lengths[index + 1]
-            found = rolls(songs.notes(index), length)
-            stored[:, start : start + length] = np.round(np.stack(found) * 255)
-        self.rolls = torch.from_numpy(stored).to(device)
+        self._songs, self._device = songs, device
+        lengths = [least, *(max(songs.length(index), least) for index in range(len(songs)))]
+        self._starts = np.concatenate([[0], np.cumsum([n // TRANSCRIBER_HOP for n in lengths])])
+
+    @cached_property
+    def rolls(self) -> Tensor:
+        """Onset, activity and velocity of all songs, one after another, in bytes.
+
+        ``[3, frames, N_NOTES]``; worked out when somebody asks, as a separator does not.
+        """
+        stored = np.zeros((3, int(self._starts[-1]), N_NOTES), np.uint8)
+        for index, (start, end) in enumerate(pairwise(self._starts[1:])):
+            found = rolls(self._songs.notes(index), int(end - start))
+            stored[:, start:end] = np.round(np.stack(found) * 255)
+        return torch.from_numpy(stored).to(self._device)
 
     def at(self, places: Places) -> Rolls:
         """Those at some places, whose samples are multiples of `TRANSCRIBER_HOP`."""
@@ -114,7 +122,7 @@ class StoredRolls:
             if stem not in place:
                 return 0
             index, start = place[stem]
-            return int(self.first[index]) + start // TRANSCRIBER_HOP
+            return int(self._starts[1 + index]) + start // TRANSCRIBER_HOP
 
         first = [[row(place, stem) for stem in STEMS] for place in places]
-        return Rolls(self.rolls, torch.tensor(first, device=self.rolls.device))
+        return Rolls(self, torch.tensor(first))
