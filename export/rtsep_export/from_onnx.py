@@ -1,6 +1,5 @@
 """Shipped networks' weights, back from their bundles: to train on, and to check against."""
 
-import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -9,13 +8,12 @@ from torch import Tensor, nn
 from rtsep.bundle import Bundle
 from rtsep.errors import BundleError
 from rtsep_export.features import HEADS, SEPARATOR_HOP
+from rtsep_export.fewer_bits import matrices
 from rtsep_export.query.live import LiveQuery
 from rtsep_export.separation import Shape, make_separator
 from rtsep_export.tcn import CYCLE, Separator, Transcriber, Trunk
 from rtsep_export.to_onnx import WEIGHTS
 from rtsep_export.transcription import make_transcriber
-
-EIGHT_BITS = "_quantized"
 
 
 def load_separator(bundle: Bundle) -> Separator:
@@ -29,7 +27,7 @@ def load_separator(bundle: Bundle) -> Separator:
     found = _weights(onnx.load_from_string(bundle.data))
     heads = [key.split(".")[1] for key in found if key.startswith("heads.") and "bias" in key]
     size = found.get("trunk.input.bias")
-    blocks = sum(key.endswith("now.bias") for key in found)
+    blocks = sum(key.endswith("taps.bias") for key in found)
     if (
         len(heads) != 1
         or heads[0] not in HEADS
@@ -102,31 +100,19 @@ def _foreign(bundle: Bundle, kind: str) -> BundleError:
 def _weights(model: onnx.ModelProto) -> dict[str, Tensor]:
     """Weights by the names that the network gives them.
 
-    The exporter keeps names, but for matrices that it turns around: those are told by the
-    node that they serve, and the past's, stacked where the graph runs frame by frame.
-    Matrices of 8 bits come back as the numbers that they stand for.
+    The exporter keeps names, but for matrices that it turns around: those of a graph of
+    many frames are told by the node that they serve.  Matrices in fewer bits come back as
+    the numbers that they stand for.
     """
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    for key in [key for key in tensors if key.endswith(EIGHT_BITS)]:
-        name = key.removesuffix(EIGHT_BITS)
-        steps = tensors[key].astype(np.float32) - tensors[f"{name}_zero_point"]
-        value = steps * tensors[f"{name}_scale"]
-        tensors[key] = value
-        tensors[name] = value.T
     found = {
         name.removeprefix(WEIGHTS): torch.from_numpy(value.copy())
-        for name, value in tensors.items()
+        for name, value in (tensors | matrices(tensors)).items()
         if name.startswith(WEIGHTS)
     }
     for node in model.graph.node:
-        if node.op_type not in ("MatMul", "MatMulInteger") or node.input[1] not in tensors:
-            continue
-        weight = tensors[node.input[1]]
-        if weight.ndim == 3:
-            for index, past in enumerate(weight):
-                found[f"trunk.blocks.{index}.past.weight"] = torch.from_numpy(past.T.copy())
-            continue
-        place = node.name.removesuffix("/MatMul").strip("/").replace("/", ".")
-        key = f"{place}.weight" if "." in place else f"heads.{place}.weight"
-        found[key] = torch.from_numpy(weight.T.copy())
+        if node.op_type == "MatMul" and node.input[1] in tensors:
+            place = node.name.removesuffix("/MatMul").strip("/").replace("/", ".")
+            key = f"{place}.weight" if "." in place else f"heads.{place}.weight"
+            found[key] = torch.from_numpy(tensors[node.input[1]].T.copy())
     return found

@@ -24,8 +24,7 @@ class Block(nn.Module):
         super().__init__()
         self.dilation = dilation
         self.norm = nn.LayerNorm(channels)
-        self.past = nn.Linear(TAPS * channels, channels, bias=False)
-        self.now = nn.Linear(channels, channels)
+        self.taps = nn.Linear((TAPS + 1) * channels, channels)
         self.out = nn.Linear(channels, channels)
         nn.init.zeros_(self.out.bias)
         with torch.no_grad():
@@ -43,9 +42,15 @@ class Block(nn.Module):
         d = self.dilation // spacing
         padded = functional.pad(n, (0, 0, TAPS * d, 0))
         frames = x.shape[1]
-        past = torch.cat([padded[:, k * d : k * d + frames : step] for k in range(TAPS)], dim=-1)
-        found = filmed(self.past(past) + self.now(n[:, ::step]), film)
-        return x[:, ::step] + self.out(torch.relu(found))
+        heard = torch.cat(
+            [padded[:, k * d : k * d + frames : step] for k in range(TAPS + 1)], dim=-1
+        )
+        return x[:, ::step] + self.after(heard, film)
+
+    def after(self, heard: Tensor, film: Tensor | None) -> Tensor:
+        """What is added to the block's input, from its taps, oldest first, in the last axis."""
+        out: Tensor = self.out(torch.relu(filmed(self.taps(heard), film)))
+        return out
 
 
 def filmed(x: Tensor, film: Tensor | None) -> Tensor:
@@ -91,24 +96,19 @@ class Trunk(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """One frame from its features ``[1, F]`` and taps ``[L, TAPS, C]``.
 
-        The share of the past is one batched product for all layers, ahead of the
-        sequential part.
-
         Returns
         -------
         hidden : ``[1, C]``
         activations : ``[L, C]``, each layer's normalised input, the next taps
         """
-        blocks = [b for b in self.blocks if isinstance(b, Block)]
-        weight = torch.stack([b.past.weight.T for b in blocks])
-        past = torch.bmm(taps.flatten(1).unsqueeze(1), weight)
         x = self.input(features)
         activations = []
+        blocks = [b for b in self.blocks if isinstance(b, Block)]
         for index, block in enumerate(blocks):
             n = block.norm(x)
             activations.append(n)
-            found = filmed(past[index] + block.now(n), None if films is None else films[index])
-            x = x + block.out(torch.relu(found))
+            heard = torch.cat([taps[index].reshape(1, -1), n], dim=-1)
+            x = x + block.after(heard, None if films is None else films[index])
         return self.norm(x), torch.cat(activations)
 
 

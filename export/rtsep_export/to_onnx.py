@@ -1,16 +1,15 @@
 """Write trained networks as bundles: ONNX graph, manifest, one file."""
 
 import datetime
-import logging
 import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from rtsep.bundle import parse_bundle
@@ -35,6 +34,7 @@ from rtsep_export.features import (
     TRANSCRIBER_FRONT_ENDS,
     TRANSCRIBER_HOP,
 )
+from rtsep_export.fewer_bits import to_eight, to_sixteen
 from rtsep_export.note_rolls import LOOKAHEAD, NOTES
 from rtsep_export.stems import STEMS
 from rtsep_export.tcn import TAPS, Separator, Transcriber, Trunk
@@ -124,13 +124,17 @@ def export_separator(
         outputs=(),
         training=training,
     )
-    return write_bundle(module, manifest, path, int8=int8 and not offline)
+    return write_bundle(module, manifest, path, bits=8 if int8 and not offline else 32)
 
 
 def export_transcriber(
-    network: Transcriber, path: Path, training: Training, version: str, *, int8: bool = True
+    network: Transcriber, path: Path, training: Training, version: str
 ) -> Manifest:
-    """Write the transcriber as a bundle that runs frame by frame; `int8` as above."""
+    """Write the transcriber as a bundle that runs frame by frame.
+
+    Its matrices are kept in 16 bits.  In 8, its probabilities would come out as much as a
+    tenth beside what it says, so fast do they change.
+    """
     manifest = Manifest(
         format=FORMAT_VERSION,
         name="notes",
@@ -149,7 +153,7 @@ def export_transcriber(
         outputs=(),
         training=training,
     )
-    return write_bundle(_TranscriberStep(network), manifest, path, int8=int8)
+    return write_bundle(_TranscriberStep(network), manifest, path, bits=16)
 
 
 def restate(path: Path, **changes: object) -> None:
@@ -176,7 +180,7 @@ def write_bundle(
     manifest: Manifest,
     path: Path,
     *,
-    int8: bool = False,
+    bits: Literal[8, 16, 32] = 32,
     timed: Mapping[str, int] | None = None,
     as_it_is: bool = False,
 ) -> Manifest:
@@ -186,8 +190,8 @@ def write_bundle(
     ----------
     module : nn.Module
         Takes and gives what `rtsep.signature.signature` says, in that order.
-    int8 : bool
-        Matrices in 8 bits.
+    bits : int
+        Of the matrices' numbers.
     timed : mapping of str to int
         Axis on which a tensor may be of any length.
     as_it_is : bool
@@ -221,27 +225,11 @@ def write_bundle(
             do_constant_folding=not as_it_is,
             dynamo=False,
         )
-        if int8:
-            _quantise(graph)
+        if bits != 32:
+            {8: to_eight, 16: to_sixteen}[bits](graph)
         model = onnx.load(graph)
     _store(model, manifest, path)
     return manifest
-
-
-def _quantise(graph: Path) -> None:
-    # It advises a pass over the graph that changes nothing here.
-    logging.disable(logging.WARNING)
-    try:
-        quantize_dynamic(
-            graph,
-            graph,
-            op_types_to_quantize=["MatMul", "Gemm"],
-            weight_type=QuantType.QInt8,
-            # Seven bits: sums of products of eight overflow on processors without VNNI.
-            reduce_range=True,
-        )
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _store(model: onnx.ModelProto, manifest: Manifest, path: Path) -> None:

@@ -11,7 +11,8 @@ from rtsep.errors import BundleError
 from rtsep.features import FeatureExtractor
 from rtsep.networks import open_network
 from rtsep_export import features as training_features
-from rtsep_export.from_onnx import EIGHT_BITS, load_separator, load_transcriber, start_from
+from rtsep_export.fewer_bits import EIGHT
+from rtsep_export.from_onnx import load_separator, load_transcriber, start_from
 from rtsep_export.query.live import LiveQuery
 from rtsep_export.separation import Shape, make_separator
 from rtsep_export.tcn import CYCLE
@@ -74,7 +75,7 @@ def test_torch_and_its_export_agree(shipped, music, tmp_path):
             network, head, path, manifest.training, manifest.version, front_ends=ends, int8=False
         )
     else:
-        export_transcriber(network, path, manifest.training, manifest.version, int8=False)
+        export_transcriber(network, path, manifest.training, manifest.version)
     found = streamed(load_bundle(str(path)), music)
     assert set(found) == set(whole)
     # What a chunk knows of the time before the start is silence, not nothing.
@@ -89,7 +90,7 @@ def test_torch_and_its_export_agree(shipped, music, tmp_path):
 def in_eight_bits(bundle):
     """Whether a bundle's matrices are of 8 bits: its activations then are too."""
     weights = onnx.load_from_string(bundle.data).graph.initializer
-    return any(tensor.name.endswith(EIGHT_BITS) for tensor in weights)
+    return any(tensor.name.endswith(EIGHT) for tensor in weights)
 
 
 def test_what_ships_says_what_its_weights_say(shipped, music):

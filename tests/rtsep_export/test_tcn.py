@@ -25,7 +25,8 @@ def separator():
 @pytest.fixture(scope="module")
 def transcriber():
     torch.manual_seed(0)
-    return make_transcriber().eval()
+    # Of numbers that 16 bits hold, as its bundles do.
+    return make_transcriber().half().float().eval()
 
 
 def random_features(network, frames):
@@ -104,7 +105,7 @@ def test_chunked_bundle_equals_the_whole_file_after_its_start(separator, tmp_pat
 
 
 def test_streamed_transcriber_equals_the_whole_file(transcriber, tmp_path):
-    export_transcriber(transcriber, tmp_path / "n.onnx", TRAINING, "0.0.1", int8=False)
+    export_transcriber(transcriber, tmp_path / "n.onnx", TRAINING, "0.0.1")
     network = open_network(load_bundle(tmp_path / "n.onnx"), device="cpu")
     features = random_features(transcriber, 100)
     with torch.no_grad():
@@ -130,10 +131,11 @@ def test_eight_bits_say_nearly_what_they_stand_for(tmp_path):
     read = load_separator(bundle).eval()
     exact = separator.state_dict()
     for name, weights in read.state_dict().items():
-        # Half a step of seven bits; the matrices of the past have one step together.
-        kind = name.split(".")[-2:]
-        largest = max(float(v.abs().max()) for k, v in exact.items() if k.split(".")[-2:] == kind)
-        assert float((weights - exact[name]).abs().max()) <= largest / 63 / 2 + 1e-6, name
+        # Half a step of seven bits, which every output has of its own.
+        off = (weights - exact[name]).abs()
+        if weights.ndim == 2:
+            off -= exact[name].abs().amax(1, keepdim=True) / 63 / 2
+        assert float(off.max()) <= 1e-6, name
     network = open_network(bundle, device="cpu")
     features = random_features(separator, 300)
     with torch.no_grad():

@@ -167,7 +167,7 @@ def export_live_query(
         outputs=(),
         training=training,
     )
-    write_bundle(_LiveStep(network), manifest, path, int8=int8)
+    write_bundle(_LiveStep(network), manifest, path, bits=8 if int8 else 32)
     embed = _manifest(network, LIVE, name, "embed", training, version, LICENCE)
     write_bundle(_Part(network, network.query), embed, part_path(path, "embed"), timed=TIMED)
     return [path, part_path(path, "embed")]

@@ -50,7 +50,7 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         separator, "live", paths["model"], training, "0.0.1", front_ends=ends, int8=False
     )
     transcriber = load_transcriber(notes)
-    export_transcriber(transcriber, paths["transcriber"], training, "0.0.1", int8=False)
+    export_transcriber(transcriber, paths["transcriber"], training, "0.0.1")
     return paths
 
 
