@@ -206,7 +206,7 @@ def measure(
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", choices=("stems", "query"), default="stems")
-    parser.add_argument("--model", default="query", help="the query model")
+    parser.add_argument("--model", default="query-live", help="the query model")
     parser.add_argument("--parts", type=Path, default=os.environ.get("RTSEP_PARTS"))
     parser.add_argument("--pairs", type=int, default=10, help="pairs an instrument")
     parser.add_argument("--rendered", type=Path, default=os.environ.get("RTSEP_RENDERED"))
@@ -230,7 +230,7 @@ def main() -> None:
     if args.task == "query":
         from benchmarks.query_quality import measure_queries  # takes torch
 
-        found = measure_queries(args.model, args.parts, args.data, args.pairs)
+        found = measure_queries(args)
         common.write_json(args.json, {"machine": facts, **found})
         return
     separators, transcriber = common.open_models(args.presets, args.separator, args.transcriber)

@@ -1,5 +1,7 @@
 """``quality.py --task query``: how well a query model takes out what an example names.
 
+A model that plays live is measured by `live_query_quality`, one for files here.
+
 Test pairs of ``rtsep-export parts`` are found by ``--parts`` or RTSEP_PARTS, real players
 by ``--data`` or RTSEP_DATA.  SDR is mir_eval's, of one source by itself; precision is
 scikit-learn's, micro-averaged over the notes; both as in the paper (Lin et al. 2021).  The
@@ -7,6 +9,7 @@ baseline is the mixture itself.  Synthesised scores are heard by an independent 
 tracker, pYIN (Mauch and Dixon 2014, as in librosa).
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import common
-from rtsep.query.model import QueryModel
+from benchmarks.live_query_quality import PRESET, measure_live
+from rtsep.query.model import QueryModel, find_query_model
 from rtsep.query.score import play_score
 from rtsep.query.spectra import OverlapAdd, centred, magnitudes, mask, spectrum
 from rtsep_export.query.evaluation import precision, sdr
@@ -189,11 +193,19 @@ def print_pitches(rows: Sequence[Row]) -> None:
     )
 
 
-def measure_queries(
-    name_or_path: str, parts: Path | None, data: Path | None, per_instrument: int
+def measure_queries(args: argparse.Namespace) -> dict[str, Any]:
+    """Print the tables of a model, for files or for live use, and give every figure."""
+    bundle = find_query_model(args.model)
+    if bundle.manifest.domain == "mask":
+        separators, _ = common.open_models([PRESET], args.separator, args.transcriber)
+        return measure_live(separators[PRESET], bundle, args.rendered, args.data, args.songs)
+    return measure_files(QueryModel(args.model), args.parts, args.data, args.pairs)
+
+
+def measure_files(
+    model: QueryModel, parts: Path | None, data: Path | None, per_instrument: int
 ) -> dict[str, Any]:
     """Print the tables of what is there, and give every figure."""
-    model = QueryModel(name_or_path)
     report: dict[str, Any] = {"model": model.name, "rows": [], "pitches": []}
     if parts is None:
         print("rendered pairs left out: give --parts or set RTSEP_PARTS\n")

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from benchmarks import common, quality
+from benchmarks.live_query_quality import loudest
 from benchmarks.query_quality import pitch_agreement
 from rtsep_export.query.parts import Note, store_part
+from tests.benchmarks import songs
 from tests.rtsep import models
 from tests.rtsep.cli import write_audio
 
@@ -61,6 +63,44 @@ def test_pairs_players_and_scales_are_measured(
     for row in report["pitches"]:
         assert row["on_pitch"] > 0.9
         assert row["voiced"] > 0.5
+
+
+def test_a_model_that_plays_live_is_measured_as_it_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    songs.write_song(tmp_path / "rendered" / "test" / "song")
+    duo = tmp_path / "data" / "real" / "duo"
+    duo.mkdir(parents=True)
+    parts = {name: tune(name, 6.0, 44_100)[0][None] for name in PITCHES}
+    for name, audio in {**parts, "mixture": sum(parts.values())}.items():
+        write_audio(duo / f"{name}.flac", audio, 44_100)
+    models.save(models.query_model()["embed"], tmp_path / "asked-embed.onnx")
+    models.save(models.live_query(), tmp_path / "asked.onnx")
+    options = ("--task", "query", "--model", tmp_path / "asked.onnx", "--data", tmp_path / "data")
+    options += ("--rendered", tmp_path / "rendered", "--json", tmp_path / "report.json")
+    separator = models.save(models.constant_masks((0.6, 0.1, 0.1, 0.1, 0.1)), tmp_path / "s.onnx")
+    options += ("--separator", separator)
+    monkeypatch.setattr(sys, "argv", ["quality.py", *map(str, options)])
+    common.run_to_the_end(quality.main)
+    printed = capsys.readouterr().out
+    assert "rendered test split, second half of every clip, 3 stems" in printed
+    assert "real recordings, second half of every clip, 2 stems" in printed
+    rows = {row["stem"]: row for row in json.loads((tmp_path / "report.json").read_text())["rows"]}
+    assert set(rows) == {"drums", "bass", "piano", *PITCHES}
+    for name in PITCHES:
+        assert rows[name]["mixture"] == pytest.approx(0.0, abs=2.0)
+        assert rows[name]["queried"] > 10.0
+        assert rows[name]["separated"] is None
+    assert rows["drums"]["queried"] > 5.0
+    # Every stem of this separator is the mix, but for its level.
+    assert rows["bass"]["separated"] == pytest.approx(0.0, abs=0.1)
+
+
+def test_the_loudest_seconds_are_the_example() -> None:
+    audio = np.zeros(100, np.float32)
+    audio[40:50] = 1.0
+    assert loudest(audio, 10).tolist() == [1.0] * 10
+    assert len(loudest(audio, 200)) == 100
 
 
 def test_a_wrong_pitch_is_no_agreement() -> None:

@@ -1,0 +1,141 @@
+"""``quality.py --task query`` for a model that plays live: what it takes out as a mix plays.
+
+Every stem of every clip is asked for by the loudest seconds of its first half, and measured
+in the second: scale-invariant SDR, beside the mixture and, where the separator has a stem
+of that name, beside that stem of an engine that nothing is asked of.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import common
+from benchmarks.clips import Clip, read_audio, rendered_clip, song_folders
+from rtsep.bundle import Bundle
+from rtsep.engine import QUERIED, Engine
+from rtsep.presets import PRESETS
+from rtsep.query.examples import at_rate, mono_at
+from rtsep.query.model import Embedder
+from rtsep.query.spectra import magnitudes
+from rtsep.rates import REFERENCE_RATE
+from rtsep_export.measures import is_silent, si_sdr
+
+Audio = common.Audio
+Row = dict[str, Any]
+
+PRESET = "live"
+EXAMPLE_S, RENDERED_S = 3.0, 20.0
+BLOCK = 4800
+
+
+def recordings(root: Path) -> Iterator[Clip]:
+    """Real recordings at the reference rate with all their stems, whatever these are called."""
+    for place in sorted(root.glob("*/mixture.flac")):
+        mix, rate = read_audio(place)
+        if rate < REFERENCE_RATE // 2:
+            continue
+        others = [path for path in sorted(place.parent.glob("*.flac")) if path != place]
+        stems = {path.stem: at_rate(read_audio(path)[0], rate, REFERENCE_RATE) for path in others}
+        yield Clip(place.parent.name, REFERENCE_RATE, at_rate(mix, rate, REFERENCE_RATE), stems)
+
+
+def loudest(audio: Audio, samples: int) -> Audio:
+    """The stretch of mono audio with the most energy."""
+    energy = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
+    start = int(np.argmax(energy[samples:] - energy[:-samples])) if len(audio) > samples else 0
+    return audio[start : start + samples]
+
+
+def played(engine: Engine, mix: Audio, query: Audio | None = None) -> dict[str, Audio]:
+    """The engine's stems of a mix, in time with it, cut to whole blocks."""
+    engine.prepare(REFERENCE_RATE, BLOCK, mix.shape[0])
+    if query is not None:
+        engine.ask(query)
+    stems = np.zeros((len(engine.stems), mix.shape[0], BLOCK), np.float32)
+    found = []
+    for start in range(0, mix.shape[1] - BLOCK + 1, BLOCK):
+        engine.process(np.ascontiguousarray(mix[:, start : start + BLOCK]), stems)
+        found.append(stems.copy())
+    late = engine.latency_samples
+    return dict(zip(engine.stems, np.concatenate(found, axis=2)[..., late:], strict=True))
+
+
+def clip_rows(
+    engine: Engine, plain: Engine, embedder: Embedder, dataset: str, clip: Clip
+) -> Iterator[Row]:
+    """A row for every stem that sounds in both halves, and not alone.
+
+    The plain engine is asked nothing.
+    """
+    half = clip.mix.shape[1] // 2
+    separated = played(plain, clip.mix[:, half:])
+    rate = embedder.sample_rate
+    for stem, audio in clip.stems.items():
+        rest = (clip.mix - audio)[:, half:]
+        if any(map(is_silent, (audio[:, :half], audio[:, half:], rest))):
+            continue
+        example = loudest(mono_at(audio[:, :half], clip.sample_rate, rate), round(EXAMPLE_S * rate))
+        query = embedder.embed(magnitudes(example, embedder.n_fft, embedder.hop, embedder.bins))
+        found = played(engine, clip.mix[:, half:], query)[QUERIED]
+        samples = found.shape[1]
+        true, mix = (whole[:, half : half + samples] for whole in (audio, clip.mix))
+        before = si_sdr(true, mix)
+        yield {
+            "dataset": dataset,
+            "clip": clip.name,
+            "stem": stem,
+            "mixture": before,
+            "queried": si_sdr(true, found) - before,
+            "separated": si_sdr(true, separated[stem]) - before if stem in separated else None,
+        }
+
+
+def measure_live(
+    separator: Bundle, bundle: Bundle, rendered: Path | None, data: Path | None, songs: int
+) -> dict[str, Any]:
+    """Print the tables of what is there, and give every figure."""
+    engine = Engine(separator, None, PRESETS[PRESET], query=bundle, device="cpu")
+    plain = Engine(separator, None, PRESETS[PRESET], device="cpu")
+    embedder = Embedder(bundle, device="cpu")
+    report: dict[str, Any] = {"model": bundle.name, "rows": []}
+    sets: list[tuple[str, Iterable[Clip]]] = []
+    if rendered is None:
+        print("rendered songs left out: give --rendered or set RTSEP_RENDERED\n")
+    else:
+        folders = song_folders(rendered, "test", songs)
+        sets.append(("rendered test split", (rendered_clip(f, RENDERED_S) for f in folders)))
+    if data is None or not (data / "real").is_dir():
+        print("real recordings left out: give --data or set RTSEP_DATA to a folder with real/\n")
+    else:
+        sets.append(("real recordings", recordings(data / "real")))
+    for dataset, clips in sets:
+        rows = []
+        with common.progress() as bar:
+            task = bar.add_task(dataset, total=None)
+            for clip in clips:
+                rows += clip_rows(engine, plain, embedder, dataset, clip)
+                bar.advance(task)
+        print_rows(rows, dataset)
+        report["rows"] += rows
+    return report
+
+
+def print_rows(rows: Sequence[Row], dataset: str) -> None:
+    """Stems down, and the mean of all."""
+    names = sorted({row["stem"] for row in rows})
+    groups = [(name, [row for row in rows if row["stem"] == name]) for name in names]
+    table = []
+    for title, mine in [*groups, ("all", list(rows))]:
+        means = []
+        for measure in ("mixture", "queried", "separated"):
+            values = [row[measure] for row in mine if row[measure] is not None]
+            means.append(f"{np.mean(values):.2f}" if values else "–")
+        table.append([title, str(len(mine)), *means])
+    common.print_table(
+        f"By example, live: SI-SDR of the mixture and improvement over it, dB: {dataset}, "
+        f"second half of every clip, {len(rows)} stems",
+        ("stem", "clips", "mixture", "by example", "the separator's own stem"),
+        table,
+    )
