@@ -110,6 +110,12 @@ def print_table(
     sys.stdout.flush()
 
 
+def mean_of(rows: Sequence[dict[str, Any]], measure: str) -> str:
+    """A measure's mean over the rows that have it, for a table."""
+    values = [row[measure] for row in rows if row[measure] is not None]
+    return f"{np.mean(values):.2f}" if values else "–"
+
+
 def progress() -> Progress:
     """A progress bar on stderr, which leaves the tables on stdout alone."""
     screen = console(stderr=True)

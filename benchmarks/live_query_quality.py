@@ -20,7 +20,7 @@ from rtsep.query.examples import at_rate, mono_at
 from rtsep.query.model import Embedder
 from rtsep.query.spectra import magnitudes
 from rtsep.rates import REFERENCE_RATE
-from rtsep_export.measures import is_silent, si_sdr
+from rtsep_export.measures import is_silent, loudest, si_sdr
 
 Audio = common.Audio
 Row = dict[str, Any]
@@ -39,13 +39,6 @@ def recordings(root: Path) -> Iterator[Clip]:
         others = [path for path in sorted(place.parent.glob("*.flac")) if path != place]
         stems = {path.stem: at_rate(read_audio(path)[0], rate, REFERENCE_RATE) for path in others}
         yield Clip(place.parent.name, REFERENCE_RATE, at_rate(mix, rate, REFERENCE_RATE), stems)
-
-
-def loudest(audio: Audio, samples: int) -> Audio:
-    """The stretch of mono audio with the most energy."""
-    energy = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
-    start = int(np.argmax(energy[samples:] - energy[:-samples])) if len(audio) > samples else 0
-    return audio[start : start + samples]
 
 
 def played(engine: Engine, mix: Audio, query: Audio | None = None) -> dict[str, Audio]:
@@ -76,7 +69,8 @@ def clip_rows(
         rest = (clip.mix - audio)[:, half:]
         if any(map(is_silent, (audio[:, :half], audio[:, half:], rest))):
             continue
-        example = loudest(mono_at(audio[:, :half], clip.sample_rate, rate), round(EXAMPLE_S * rate))
+        heard = mono_at(audio[:, :half], clip.sample_rate, rate)
+        example = heard[loudest(heard, round(EXAMPLE_S * rate))]
         query = embedder.embed(magnitudes(example, embedder.n_fft, embedder.hop, embedder.bins))
         found = played(engine, clip.mix[:, half:], query)[QUERIED]
         samples = found.shape[1]
@@ -128,10 +122,7 @@ def print_rows(rows: Sequence[Row], dataset: str) -> None:
     groups = [(name, [row for row in rows if row["stem"] == name]) for name in names]
     table = []
     for title, mine in [*groups, ("all", list(rows))]:
-        means = []
-        for measure in ("mixture", "queried", "separated"):
-            values = [row[measure] for row in mine if row[measure] is not None]
-            means.append(f"{np.mean(values):.2f}" if values else "–")
+        means = [common.mean_of(mine, m) for m in ("mixture", "queried", "separated")]
         table.append([title, str(len(mine)), *means])
     common.print_table(
         f"By example, live: SI-SDR of the mixture and improvement over it, dB: {dataset}, "

@@ -169,15 +169,12 @@ def print_pairs(rows: Sequence[Row], about: str) -> None:
     table = []
     for title, mine in groups:
         if mine:
-            means = [_mean(mine, m) for m in ("mixture_sdr", "sdr", "masked_sdr", "precision")]
+            means = [
+                common.mean_of(mine, m) for m in ("mixture_sdr", "sdr", "masked_sdr", "precision")
+            ]
             table.append([title, str(len(mine)), *means])
     columns = ("instrument", "pairs", "mixture", "with its phase", "under a mask", "precision")
     common.print_table(f"SDR in dB and precision of the notes: {about}", columns, table)
-
-
-def _mean(rows: Sequence[Row], measure: str) -> str:
-    values = [row[measure] for row in rows if row[measure] is not None]
-    return f"{np.mean(values):.2f}" if values else "–"
 
 
 def print_pitches(rows: Sequence[Row]) -> None:

@@ -27,6 +27,20 @@ def is_silent(audio: Audio) -> bool:
     return float(np.mean(np.square(audio, dtype=np.float64))) < 10 ** (SILENCE_DB / 10)
 
 
+def loudest(audio: Audio, samples: int) -> slice:
+    """Where the stretch of some audio with the most energy lies, all of it where that is shorter.
+
+    Parameters
+    ----------
+    audio : float32 array, shape (frames,)
+    """
+    if len(audio) <= samples:
+        return slice(None)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
+    start = int(np.argmax(energy[samples:] - energy[:-samples]))
+    return slice(start, start + samples)
+
+
 def si_sdr(reference: Audio, estimate: Audio) -> float:
     """Scale-invariant signal-to-distortion ratio in dB.
 

@@ -10,7 +10,7 @@ import yaml
 from pedalboard.io import AudioFile
 
 from rtsep.errors import AudioError, SetupError
-from rtsep_export.measures import Audio, is_silent
+from rtsep_export.measures import Audio, is_silent, loudest
 from rtsep_export.recordings import read_mono
 from rtsep_export.steer.autoencoder import SAMPLE_RATE
 from rtsep_export.steer.tagger_training import FAMILIES
@@ -51,9 +51,7 @@ def excerpt(song: Song, seconds: float) -> Song:
     length = round(seconds * SAMPLE_RATE)
     if len(song.mixture) <= length:
         return song
-    loud = np.concatenate([[0.0], np.cumsum(song.mixture.astype(np.float64) ** 2)])
-    start = int(np.argmax(loud[length:] - loud[:-length]))
-    part = slice(start, start + length)
+    part = loudest(song.mixture, length)
     sources = {name: audio[part] for name, audio in song.sources.items()}
     return _song(song.name, song.mixture[part], sources)
 

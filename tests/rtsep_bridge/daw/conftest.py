@@ -31,27 +31,23 @@ def song() -> Audio:
 
 @pytest.fixture(scope="session")
 def exact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The shipped separator and transcriber in 32 bits: "model" and "transcriber".
+    """The shipped separator in 32 bits and the transcriber: "model" and "transcriber".
 
     JACK's way through Ardour rounds the song's last bit, which networks of 8 bits answer
     with a step of theirs.
     """
     pytest.importorskip("torch", reason="torch is not installed; pip install rtsep[train]")
-    from rtsep.bundle import load_bundle
-    from rtsep_export.from_onnx import load_separator, load_transcriber
-    from rtsep_export.to_onnx import export_separator, export_transcriber
+    from rtsep.bundle import load_bundle, shipped_bundles
+    from rtsep_export.from_onnx import load_separator
+    from rtsep_export.to_onnx import export_separator
 
-    folder = tmp_path_factory.mktemp("exact")
-    paths = {"model": folder / "live.onnx", "transcriber": folder / "notes.onnx"}
-    live, notes = load_bundle("live"), load_bundle("notes")
+    path = tmp_path_factory.mktemp("exact") / "live.onnx"
+    live = load_bundle("live")
     training, ends = live.manifest.training, live.manifest.front_ends
-    separator = load_separator(live)
     export_separator(
-        separator, "live", paths["model"], training, "0.0.1", front_ends=ends, int8=False
+        load_separator(live), "live", path, training, "0.0.1", front_ends=ends, int8=False
     )
-    transcriber = load_transcriber(notes)
-    export_transcriber(transcriber, paths["transcriber"], training, "0.0.1")
-    return paths
+    return {"model": path, "transcriber": shipped_bundles()["notes"]}
 
 
 class Note(NamedTuple):
