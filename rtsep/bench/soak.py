@@ -22,6 +22,7 @@ from rtsep.live.status import Status
 _WARM_S = 3.0
 _CHUNK_S = 0.5
 _KEEP_S = 10.0
+_MORE_S = 60
 _MEMORY_PARTS = 10
 _MEMORY_WARM_S = 15
 
@@ -45,6 +46,9 @@ def run_soak(
 ) -> tuple[Soak, Trace]:
     """Play for a number of callbacks beside loads, and listen to every sample.
 
+    Half seconds in which the server left out cycles cannot be judged and do not count: it goes
+    on for up to a minute longer for them.
+
     Parameters
     ----------
     server : Server
@@ -60,7 +64,7 @@ def run_soak(
     SetupError
         It cannot be run, or breaks off.
     """
-    room = callbacks + 120 * server.sample_rate // server.block
+    room = callbacks + 2 * _MORE_S * server.sample_rate // server.block
     name = f"rtsep-{token_hex(3)}"
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.npz"
@@ -112,8 +116,9 @@ def _listen(
         probe.wait(frame, child.alive)
         child.forget()
         reports = [_report(child)]
+        last = frame + callbacks * server.block + _MORE_S * rate
         done = 0
-        while done < callbacks:
+        while done < callbacks and frame < last:
             probe.wait(frame + chunk, child.alive)
             if probe.whole(frame, frame + chunk):
                 listener.listen(frame, probe.read(frame, chunk))
@@ -121,7 +126,8 @@ def _listen(
                 listener.skip(chunk)
             frame += chunk
             reports += [_decode(line) for line in child.waiting_lines()]
-            done = reports[-1].status.callbacks - reports[0].status.callbacks
+            played = reports[-1].status.callbacks - reports[0].status.callbacks
+            done = min(played, listener.heard.frames // server.block)
             on_progress(min(done, callbacks), listener.heard)
         listener.finish()
         child.forget()

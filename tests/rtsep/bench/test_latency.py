@@ -110,7 +110,7 @@ def test_a_soak_hears_every_sample_and_writes_what_it_found(server: Server, tmp_
     assert came.difference == 0
     assert came.callbacks >= 1_500
     assert done[-1] == 1_500
-    assert came.listened_frames >= 1_500 * 128 * 0.9
+    assert came.listened_frames >= 1_500 * 128
     assert trace.started_ns.size == trace.spent_ns.size == came.callbacks
     assert (trace.spent_ns > 0).all()
     if came.realtime:
