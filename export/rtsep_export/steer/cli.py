@@ -42,13 +42,16 @@ def tagbox(
     quick: Annotated[
         bool, typer.Option(help="Untrained networks on one song, in a minute: does it all work?")
     ] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Keep the figures here; go on from there.")
+    ] = None,
     data: Data = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
 ) -> None:
     """TagBox's tables: SDR improvement of steered masks, beside HPSS and REPET-SIM.
 
     Both readings of the estimate: what the mask keeps, and what it leaves of the mixture.
+    With --json an interrupted run goes on where it stopped, and a row more adds to the table.
     """
     import torch
 
@@ -57,7 +60,7 @@ def tagbox(
     from rtsep_export.steer import sources
     from rtsep_export.steer.frozen import load_autoencoder, load_tagger, untrained
     from rtsep_export.steer.steering import Settings
-    from rtsep_export.steer.tables import measure, tables, write_figures
+    from rtsep_export.steer.tables import Conditions, Kept, measure, read_kept, tables, write_kept
 
     torch.manual_seed(1)
     torch.set_num_threads(threads)
@@ -83,16 +86,17 @@ def tagbox(
         everything.append(sources.slakh_songs(slakh, songs))
     if not everything:
         raise RtsepError("no songs", "--rendered, --real, --musdb or --slakh")
-    began = time.monotonic()
-    figures = []
+    conditions = Conditions("untrained" if quick else autoencoder, seconds, steps)
+    kept = Kept(conditions, 0.0, []) if json is None else read_kept(json, conditions)
+    began = time.monotonic() - kept.taken_s
     with progress_bar() as progress:
         bar = progress.add_task("steering", total=None)
         songs_of = (sources.excerpt(song, seconds) for song in itertools.chain(*everything))
-        for figure in measure(songs_of, network, rows, Settings(steps=steps)):
-            figures.append(figure)
+        for figure in measure(songs_of, network, rows, Settings(steps=steps), kept.figures):
+            kept.figures.append(figure)
+            kept.taken_s = time.monotonic() - began
+            if json is not None:
+                write_kept(json, kept)
             progress.update(bar, advance=1, description=f"{figure.song} {figure.method}"[:60])
-    taken_s = time.monotonic() - began
-    if json is not None:
-        write_figures(json, figures, {"seconds": seconds, "steps": steps, "taken_s": taken_s})
-    for line in tables(figures, taken_s):
+    for line in tables(kept.figures, kept.taken_s):
         Console().print(line, markup=False, soft_wrap=True)

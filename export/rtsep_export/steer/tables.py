@@ -1,13 +1,15 @@
 """TagBox's tables: what steering takes out of mixtures, beside methods without training."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
+from msgspec import Struct
 
+from rtsep.errors import SetupError
 from rtsep.output_file import replacing
 from rtsep_export.baselines import hpss, repet_sim
 from rtsep_export.devices import best_device
@@ -38,6 +40,8 @@ class Figure:
 
     Attributes
     ----------
+    improvement : float or None
+        None where no second of the song counts.
     scale_free : float
         The same of the scale-invariant SDR.  The other rewards silence: that of an estimate
         next to nothing is 0 dB, which is far above a quiet source's in its mixture.
@@ -46,7 +50,7 @@ class Figure:
     method: str
     song: str
     source: str
-    improvement: float
+    improvement: float | None
     scale_free: float
 
 
@@ -55,8 +59,9 @@ def measure(
     autoencoder: Autoencoder,
     rows: Sequence[Sequence[NamedTagger]],
     settings: Settings,
+    known: Sequence[Figure] = (),
 ) -> Iterator[Figure]:
-    """Every figure, song by song.
+    """Every figure that is not known yet, song by song.
 
     The first row is measured besides on the autoencoder's own reconstruction of the
     mixture, as the public implementation has it.
@@ -66,8 +71,9 @@ def measure(
     rows : sequence of sequence of NamedTagger
         Taggers that steer together.
     """
+    there = {(figure.method, figure.song, figure.source) for figure in known}
     for song in songs:
-        yield from _without_training(song)
+        yield from _without_training(song, there)
         for number, taggers in enumerate(rows):
             name = " + ".join(tagger.title for tagger in taggers)
             for source in song.sources:
@@ -75,11 +81,12 @@ def measure(
                     continue
                 places = ("mixture",) if number else ("mixture", "reconstruction")
                 for place in places:
+                    end = "" if place == "mixture" else f" of its {place}"
+                    methods = [f"{name}, {reading}{end}" for reading in READINGS]
+                    if all((method, song.name, source) in there for method in methods):
+                        continue
                     found = steered(song.mixture, source, autoencoder, taggers, settings, place)
-                    for reading, estimate in zip(READINGS, found, strict=True):
-                        method = f"{name}, {reading}"
-                        if place != "mixture":
-                            method += f" of its {place}"
+                    for method, estimate in zip(methods, found, strict=True):
                         yield _figure(method, song, source, estimate)
 
 
@@ -110,12 +117,12 @@ def _knows(tagger: NamedTagger, source: str) -> bool:
     return source in tagger.instruments or source in tagger.tags
 
 
-def _without_training(song: Song) -> Iterator[Figure]:
+def _without_training(song: Song, there: Container[tuple[str, str, str]]) -> Iterator[Figure]:
     """The baselines, for the sources for which the paper has them."""
-    if "drums" in song.sources:
+    if "drums" in song.sources and ("HPSS", song.name, "drums") not in there:
         percussive = hpss.separate(song.mixture[None], SAMPLE_RATE)["percussive"]
         yield _figure("HPSS", song, "drums", percussive[0])
-    if "vocals" in song.sources:
+    if "vocals" in song.sources and ("REPET-SIM", song.name, "vocals") not in there:
         foreground = repet_sim.separate(song.mixture[None], SAMPLE_RATE)["foreground"]
         yield _figure("REPET-SIM", song, "vocals", foreground[0])
 
@@ -123,7 +130,8 @@ def _without_training(song: Song) -> Iterator[Figure]:
 def _figure(method: str, song: Song, source: str, estimate: Audio) -> Figure:
     truth = song.sources[source][None]
     scale_free = si_sdr(truth, estimate[None]) - si_sdr(truth, song.mixture[None])
-    improvement = sdr_improvement(song, source, estimate)
+    over = sdr_improvement(song, source, estimate)
+    improvement = None if np.isnan(over) else over
     return Figure(method, song.name, source, improvement, scale_free)
 
 
@@ -159,7 +167,7 @@ def _table(
         cells = []
         for source in sources:
             of = [f for f in figures if (f.method, f.source) == (method, source)]
-            values = [value for f in of if not np.isnan(value := getattr(f, measured))]
+            values = [value for f in of if (value := getattr(f, measured)) is not None]
             cell = f"{np.mean(values):.1f}" if values else "–"
             their = theirs.get(method.rpartition(", ")[0] or method, {}).get(source)
             cells.append(cell if their is None or not values else f"{cell} / {their:.1f}")
@@ -167,8 +175,42 @@ def _table(
     return lines
 
 
-def write_figures(path: Path, figures: Sequence[Figure], about: Mapping[str, object]) -> None:
-    """Keep the figures as JSON, under a temporary name first."""
-    rows = [vars(figure) for figure in figures]
+class Conditions(Struct):
+    """Figures of other conditions do not belong beside these."""
+
+    autoencoder: str
+    seconds: float
+    steps: int
+
+
+class Kept(Struct):
+    """What has been measured so far, and in how many seconds."""
+
+    conditions: Conditions
+    taken_s: float
+    figures: list[Figure]
+
+
+def read_kept(path: Path, conditions: Conditions) -> Kept:
+    """What an earlier run under the same conditions kept there, else nothing.
+
+    Raises
+    ------
+    SetupError
+        Something else is there.
+    """
+    if not path.exists():
+        return Kept(conditions, 0.0, [])
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=Kept)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SetupError(f"{path}: {error}", "figures of an earlier run", "another name") from None
+    if kept.conditions != conditions:
+        raise SetupError(f"{path}: of {kept.conditions}", str(conditions), "another name")
+    return kept
+
+
+def write_kept(path: Path, kept: Kept) -> None:
+    """Write it as JSON, under a temporary name first."""
     with replacing(path) as scratch:
-        scratch.write_text(json.dumps({**about, "figures": rows}, indent=1) + "\n")
+        scratch.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")

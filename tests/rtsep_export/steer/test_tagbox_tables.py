@@ -16,7 +16,16 @@ from rtsep_export.steer import sources
 from rtsep_export.steer.frozen import NamedTagger
 from rtsep_export.steer.sources import Song, excerpt
 from rtsep_export.steer.steering import Settings
-from rtsep_export.steer.tables import Figure, measure, sdr_improvement, tables
+from rtsep_export.steer.tables import (
+    Conditions,
+    Figure,
+    Kept,
+    measure,
+    read_kept,
+    sdr_improvement,
+    tables,
+    write_kept,
+)
 from tests.rtsep.cli import write_audio
 from tests.rtsep_export.steer.test_steering import Ear, Echo
 
@@ -149,12 +158,35 @@ def test_steering_to_what_a_tagger_hears_improves_on_the_mixture():
     assert "over 1 songs" in text
 
 
+def test_what_is_known_is_not_measured_again():
+    ear = NamedTagger("ear", Ear(2).eval(), ("low", "high"), {"bass": ("low",)})
+    drums = Song("duo", duo_song().mixture, {"bass": duo_song().sources["bass"]})
+    every = list(measure([drums], Echo(), [[ear]], Settings(steps=1)))
+    assert len(every) == 4
+    rest = list(measure([drums], Echo(), [[ear]], Settings(steps=1), known=every[:3]))
+    assert rest == every[2:]
+    assert list(measure([drums], Echo(), [[ear]], Settings(steps=1), known=every)) == []
+
+
+def test_figures_are_kept_between_runs_under_the_same_conditions(tmp_path):
+    path, conditions = tmp_path / "tagbox.json", Conditions("autoencoder", 5.0, 10)
+    assert read_kept(path, conditions) == Kept(conditions, 0.0, [])
+    kept = Kept(conditions, 12.5, [Figure("HPSS", "a", "drums", None, -1.0)])
+    write_kept(path, kept)
+    assert read_kept(path, conditions) == kept
+    with pytest.raises(SetupError, match=r"steps=10\); expected .*steps=5\)"):
+        read_kept(path, Conditions("autoencoder", 5.0, 5))
+    path.write_text("[]")
+    with pytest.raises(SetupError, match="figures of an earlier run"):
+        read_kept(path, conditions)
+
+
 def test_the_paper_stands_beside_ours():
     figures = [
         Figure("REPET-SIM", "a", "vocals", 3.0, 1.0),
         Figure("FCN, MTAT, kept", "a", "drums", 5.0, -1.0),
         Figure("FCN, MTAT, kept", "b", "drums", 6.0, 0.0),
-        Figure("FCN, MTAT, kept", "b", "vocals", float("nan"), 0.5),
+        Figure("FCN, MTAT, kept", "b", "vocals", None, 0.5),
     ]
     lines = tables(figures, 1.0)
     assert "| method | vocals | drums |" in lines
@@ -181,7 +213,7 @@ def test_all_of_it_quickly(tmp_path):
     done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     kept = json.loads(target.read_text())
-    assert kept["steps"] == 2
+    assert kept["conditions"]["steps"] == 2
     methods = {figure["method"] for figure in kept["figures"]}
     assert {"HPSS", "REPET-SIM"} <= methods
     for reading in ("kept", "removed"):
