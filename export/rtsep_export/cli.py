@@ -1,8 +1,8 @@
 """The command line of training.
 
 ``rtsep-export render | train | bundle``, in this order, make the bundles that ship;
-``tune`` and ``figures`` finish them.  ``songs | learn | tables`` and ``parts | learn-query |
-tables`` are the papers' part.
+``tune`` and ``figures`` finish them.  ``solos`` beside the songs for query-live.  ``songs |
+learn | tables`` and ``parts | learn-query | tables`` are the papers' part.
 """
 
 import sys
@@ -25,7 +25,7 @@ from rtsep_export.steer import cli as steer
 
 app = typer.Typer(
     name="rtsep-export",
-    help="Data, networks, bundles: render, train, bundle, tune, and figures once measured; "
+    help="Data, networks, bundles: render, solos, train, bundle, tune, and figures once measured; "
     "songs, learn, parts, learn-query and tables for the papers.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,6 +39,7 @@ app.command()(scores.learn)
 scores.tables.command()(query.msi)
 scores.tables.command()(steer.tagbox)
 app.command()(query.parts)
+app.command()(query.solos)
 app.command()(query.learn_query)
 app.add_typer(scores.tables, name="tables")
 
@@ -138,7 +139,7 @@ def bundle(
     from rtsep_export.origin import training_record
     from rtsep_export.to_onnx import OPSET
 
-    record = training_record(run, rendered / "train", network)
+    record = training_record(run, rendered, network)
     output.mkdir(parents=True, exist_ok=True)
     write_bundles(network, run / "model.pt", output, record, version)
     for path in sorted(output.glob("*.onnx")):

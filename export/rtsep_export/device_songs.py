@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +13,25 @@ from torch import Tensor
 
 from rtsep_export.features import TRANSCRIBER_HOP
 from rtsep_export.note_rolls import COLUMN, N_NOTES, rolls
-from rtsep_export.rendered import RenderedSongs
+from rtsep_export.rendered import Audio, RenderedSongs
 from rtsep_export.stems import STEMS
 
 # What the largest sample of a file is read as 1.
 FULL_SCALE = 32767
 # For each stretch, the song and first sample of every stem that plays.
 Places = Sequence[Mapping[str, tuple[int, int]]]
+
+
+class Stored(Protocol):
+    """Songs, each of which has some of the stems."""
+
+    having: dict[str, list[int]]
+
+    def length(self, index: int, /) -> int:
+        """Samples of a song."""
+
+    def part(self, index: int, stem: str, start: int, samples: int, /) -> Audio:
+        """A part of a stem, ``[2, samples]``."""
 
 
 class StoredSongs:
@@ -30,9 +43,9 @@ class StoredSongs:
         Samples that can be taken from any place; what is shorter is followed by silence.
     """
 
-    def __init__(self, songs: RenderedSongs, least: int, device: torch.device) -> None:
+    def __init__(self, songs: Stored, least: int, device: torch.device) -> None:
         self.device = device
-        keys = [(index, stem) for stem in STEMS for index in songs.having[stem]]
+        keys = [(index, stem) for stem, numbers in songs.having.items() for index in numbers]
         # Silence first, for a stem that is absent; then one part after another.
         lengths = [least, *(max(songs.length(index), least) for index, _ in keys)]
         starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -63,7 +76,7 @@ class StoredSongs:
         return self.samples[:, within].movedim(0, -2).float() / FULL_SCALE
 
 
-def _whole(songs: RenderedSongs, index: int, stem: str) -> npt.NDArray[np.int16]:
+def _whole(songs: Stored, index: int, stem: str) -> npt.NDArray[np.int16]:
     audio = songs.part(index, stem, 0, songs.length(index))
     return np.round(audio * FULL_SCALE).astype(np.int16)
 

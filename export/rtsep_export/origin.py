@@ -1,6 +1,7 @@
 """Where a trained network comes from, gathered for its manifest."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -10,12 +11,14 @@ from rtsep.errors import SetupError
 from rtsep.manifest import Training
 from rtsep.output_file import replacing
 from rtsep_export.collections import OPEN_COLLECTIONS
+from rtsep_export.network_names import NetworkName
+from rtsep_export.query.solos import solos_folder
 from rtsep_export.render import FONTS
 
 START = "started-from.txt"
 
 
-def training_record(run: Path, rendered: Path, network: str) -> Training:
+def training_record(run: Path, rendered: Path, network: NetworkName) -> Training:
     """Data, fonts, hours and command behind the weights in `run`.
 
     Parameters
@@ -23,7 +26,8 @@ def training_record(run: Path, rendered: Path, network: str) -> Training:
     run : Path
         A folder that `rtsep_export.training.train` wrote.
     rendered : Path
-        The rendered songs of the training split, each with its ``recipe.json``.
+        What ``rtsep-export render`` wrote, and for the live query model ``solos``: each song
+        and solo with its recipe.
 
     Raises
     ------
@@ -31,29 +35,37 @@ def training_record(run: Path, rendered: Path, network: str) -> Training:
         The run or the recipes are missing, or a song's collection may not stand
         behind weights that ship.
     """
-    recipes = [json.loads(p.read_text()) for p in sorted(rendered.glob("*/recipe.json"))]
+    recipes = {"songs": sorted((rendered / "train").glob("*/recipe.json"))}
+    audio = [path.with_name("mix.flac") for path in recipes["songs"]]
+    if network is NetworkName.query_live:
+        recipes["solos"] = sorted(solos_folder(rendered, "train").glob("*/*.json"))
+        audio += [path.with_suffix(".flac") for path in recipes["solos"]]
+    for kind, paths in recipes.items():
+        if not paths:
+            raise SetupError(f"no {kind} with their recipes in {rendered}", "what it learnt from")
     state_path = run / "state.pt"
-    if not recipes or not state_path.is_file():
-        missing = state_path if recipes else f"{rendered}/*/recipe.json"
-        raise SetupError(f"no {missing}", "a trained run and its rendered songs")
-    songs: dict[tuple[str, str], int] = {}
-    for recipe in recipes:
+    if not state_path.is_file():
+        raise SetupError(f"no {state_path}", "a trained run")
+    counts: Counter[tuple[str, str, str]] = Counter()
+    fonts = set()
+    for kind, path in ((kind, path) for kind, paths in recipes.items() for path in paths):
+        recipe = json.loads(path.read_text())
         collection = next((c for c in OPEN_COLLECTIONS if recipe["song"].startswith(f"{c}-")), None)
         if collection is None:
             raise SetupError(
-                f"{recipe['song']} in the training songs", "songs of the open collections only"
+                f"{recipe['song']} in the training {kind}", f"{kind} of the open collections only"
             )
-        key = (collection, recipe["licence"])
-        songs[key] = songs.get(key, 0) + 1
-    fonts = sorted({recipe["font"] for recipe in recipes})
+        counts[collection, kind, recipe["licence"]] += 1
+        fonts.add(recipe["font"])
     state = torch.load(state_path, weights_only=True, map_location="cpu")
     start = run / START
     begun = f" from {start.read_text()}" if start.is_file() else ""
-    seconds = sum(_seconds(p) for p in sorted(rendered.glob("*/mix.flac")))
     return Training(
-        data=tuple(f"{c}: {n} songs, {licence}" for (c, licence), n in sorted(songs.items())),
-        sound_fonts=tuple(f"{FONTS[f][1]} ({FONTS[f][2]})" for f in fonts),
-        audio_hours=round(seconds / 3600, 2),
+        data=tuple(
+            f"{c}: {n} {kind}, {licence}" for (c, kind, licence), n in sorted(counts.items())
+        ),
+        sound_fonts=tuple(f"{FONTS[f][1]} ({FONTS[f][2]})" for f in sorted(fonts)),
+        audio_hours=round(sum(map(_seconds, audio)) / 3600, 2),
         command=(
             f"rtsep-export train {network} --minutes {state['elapsed'] / 60:.0f} "
             f"({state['step']} steps on {state['device']}{begun})"

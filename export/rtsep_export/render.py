@@ -113,7 +113,7 @@ def render_song(
         if parts[stem]:
             timbres[stem] = int(rng.integers(-timbre, timbre + 1)) if timbre else 0
             audio = synthesise(parts[stem], FONTS[font][0], seconds, timbre=timbres[stem])
-            stems[stem], gains[stem] = _produce(audio, stem, rng)
+            stems[stem], gains[stem] = produce(audio, stem, rng)
     if not stems:
         return False
     recipe = Recipe(
@@ -241,7 +241,7 @@ def _lower_and_slower(
     return moved
 
 
-def _produce(audio: Audio, stem: str, rng: np.random.Generator) -> tuple[Audio, float]:
+def produce(audio: Audio, stem: str, rng: np.random.Generator) -> tuple[Audio, float]:
     """Equalise, compress, place in a room, pan and set the level of one stem."""
     chain: list[pedalboard.Plugin] = [
         pedalboard.LowShelfFilter(float(rng.uniform(80, 300)), float(rng.normal(0, 2.5))),
@@ -308,8 +308,8 @@ def _write(
     for stem in STEMS:
         audio = (np.round(stems.get(stem, silence) * scale * 32768) / 32768).astype(np.float32)
         total += audio
-        _write_flac(scratch / f"{stem}.flac", audio)
-    _write_flac(scratch / "mix.flac", np.clip(total, -1, 32767 / 32768).astype(np.float32))
+        write_flac(scratch / f"{stem}.flac", audio)
+    write_flac(scratch / "mix.flac", np.clip(total, -1, 32767 / 32768).astype(np.float32))
     midi = pretty_midi.PrettyMIDI(resolution=960)
     for stem, instruments in parts.items():
         for instrument in instruments:
@@ -321,6 +321,7 @@ def _write(
     scratch.rename(target)
 
 
-def _write_flac(path: Path, audio: Audio) -> None:
+def write_flac(path: Path, audio: Audio) -> None:
+    """16 bits a sample, shape (channels, frames)."""
     with AudioFile(str(path), "w", SAMPLE_RATE, audio.shape[0], bit_depth=16) as file:
         file.write(audio)

@@ -74,13 +74,18 @@ class RenderedSongs:
 
     def part(self, index: int, stem: str, start: int, samples: int) -> Audio:
         """A part of a stem, ``[2, samples]``; silence before its start and past its end."""
-        audio = np.zeros((2, samples), np.float32)
-        with AudioFile(str(self.folders[index] / f"{stem}.flac")) as file:
-            first = max(start, 0)
-            file.seek(min(first, file.frames))
-            found = file.read(start + samples - first)
-        audio[:, first - start : first - start + found.shape[1]] = found
-        return audio
+        return read_part(self.folders[index] / f"{stem}.flac", start, samples)
+
+
+def read_part(path: Path, start: int, samples: int) -> Audio:
+    """A part of a stereo file, ``[2, samples]``; silence before its start and past its end."""
+    audio = np.zeros((2, samples), np.float32)
+    with AudioFile(str(path)) as file:
+        first = max(start, 0)
+        file.seek(min(first, file.frames))
+        found = file.read(start + samples - first)
+    audio[:, first - start : first - start + found.shape[1]] = found
+    return audio
 
 
 def _played(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""``rtsep-export parts | learn-query | tables msi``: the query paper's data, models, table."""
+"""``rtsep-export parts | solos | learn-query | tables msi``: data, models and table of queries."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +46,26 @@ def parts(
             work = render_parts(data_root(data), output, split, plan, workers=workers)
         show_work(split, work)
     Console().print(f"parts: {output}")
+
+
+def solos(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="What 'render' wrote: they go beside its songs.")
+    ],
+    data: Data = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes at work.")] = 2,
+) -> None:
+    """Render solos of many instruments, which the live query model learns from.
+
+    Into OUTPUT/solos/SPLIT/INSTRUMENT, from the chamber collections.  Solos already there
+    are kept.
+    """
+    from rtsep_export.collections import data_root
+    from rtsep_export.query.solos import PLANS, render_solos
+
+    for split, plan in PLANS.items():
+        show_work(split, render_solos(data_root(data), output, split, plan, workers=workers))
+    Console().print(f"solos: {output / 'solos'}")
 
 
 def learn_query(

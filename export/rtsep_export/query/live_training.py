@@ -1,4 +1,4 @@
-"""Training of the live query model on the rendered songs, by what `live_segments` makes."""
+"""Training of the live query model on rendered songs and solos, by what `live_segments` makes."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from rtsep_export.mixes import Arrays, Mixes
 from rtsep_export.query.live import LiveQuery
 from rtsep_export.query.live_segments import DeviceQueryMixes, QuerySegments
 from rtsep_export.query.losses import query_loss
+from rtsep_export.query.solos import Solos
 from rtsep_export.rendered import RenderedSongs
 from rtsep_export.separation import augment, segment_sdr
 
@@ -25,7 +26,7 @@ class LiveQueryTask:
     def __init__(
         self, rendered: Path, *, frames: int = 640, batch: int = 8, workers: int = 0
     ) -> None:
-        make = QuerySegments(frames)
+        make = QuerySegments(frames, Solos(rendered, "train"))
         self.device = best_device()
         self.mixes: Mixes | DeviceQueryMixes = (
             DeviceQueryMixes(rendered / "train", make, batch, self.device)
@@ -33,6 +34,7 @@ class LiveQueryTask:
             else Mixes(rendered / "train", make, batch, workers)
         )
         songs, rng = RenderedSongs(rendered / "valid"), np.random.default_rng(9)
+        make = QuerySegments(frames, Solos(rendered, "valid"))
         self.valid = [make(songs, rng) for _ in range(3 * len(songs))]
         self.network: nn.Module = LiveQuery().to(self.device)
 

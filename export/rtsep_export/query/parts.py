@@ -207,7 +207,7 @@ def render_part(
         return False
     rng = np.random.default_rng([zlib.crc32(f"{instrument} {name}".encode()), 18])
     for song in songs:
-        voice = _excerpt(load_midi(root, song), INSTRUMENTS[instrument], plan.seconds, rng)
+        voice = fitting_excerpt(load_midi(root, song), INSTRUMENTS[instrument], plan.seconds, rng)
         if voice is not None:
             break
     else:
@@ -239,7 +239,7 @@ def render_part(
     return True
 
 
-def _excerpt(
+def fitting_excerpt(
     midi: pretty_midi.PrettyMIDI,
     instrument: Instrument,
     seconds: float,
