@@ -6,6 +6,7 @@ of that name, beside that stem of an engine that nothing is asked of.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from rtsep.query.model import Embedder
 from rtsep.query.spectra import magnitudes
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.measures import is_silent, loudest, si_sdr
+from rtsep_export.query.parts import INSTRUMENTS
+from rtsep_export.query.solos import Solos, solos_folder
 
 Audio = common.Audio
 Row = dict[str, Any]
@@ -28,6 +31,9 @@ Row = dict[str, Any]
 PRESET = "live"
 EXAMPLE_S, RENDERED_S = 3.0, 20.0
 BLOCK = 4800
+DUOS = "duos of rendered solos"
+# How many names later, in their order, the other instrument of a duo comes.
+APART = (1, 5)
 
 
 def recordings(root: Path) -> Iterator[Clip]:
@@ -39,6 +45,21 @@ def recordings(root: Path) -> Iterator[Clip]:
         others = [path for path in sorted(place.parent.glob("*.flac")) if path != place]
         stems = {path.stem: at_rate(read_audio(path)[0], rate, REFERENCE_RATE) for path in others}
         yield Clip(place.parent.name, REFERENCE_RATE, at_rate(mix, rate, REFERENCE_RATE), stems)
+
+
+def duos(rendered: Path) -> Iterator[Clip]:
+    """Two test solos at once: every instrument beside some others."""
+    solos = Solos(rendered, "test")
+    names = sorted(solos.having)
+    for apart, (number, name) in product(APART, enumerate(names)):
+        pair = (name, names[(number + apart) % len(names)])
+        stems = {}
+        for stem in pair:
+            those = solos.having[stem]
+            solo = those[apart % len(those)]
+            stems[stem] = solos.part(solo, stem, 0, round(RENDERED_S * REFERENCE_RATE))
+        mix = np.sum(list(stems.values()), axis=0)
+        yield Clip(" and ".join(pair), REFERENCE_RATE, mix, stems)
 
 
 def played(engine: Engine, mix: Audio, query: Audio | None = None) -> dict[str, Audio]:
@@ -100,6 +121,10 @@ def measure_live(
     else:
         folders = song_folders(rendered, "test", songs)
         sets.append(("rendered test split", (rendered_clip(f, RENDERED_S) for f in folders)))
+        if solos_folder(rendered, "test").is_dir():
+            sets.append((DUOS, duos(rendered)))
+        else:
+            print(f"{DUOS} left out: rtsep-export solos -o {rendered} renders them\n")
     if data is None or not (data / "real").is_dir():
         print("real recordings left out: give --data or set RTSEP_DATA to a folder with real/\n")
     else:
@@ -120,6 +145,9 @@ def print_rows(rows: Sequence[Row], dataset: str) -> None:
     """Stems down, and the mean of all."""
     names = sorted({row["stem"] for row in rows})
     groups = [(name, [row for row in rows if row["stem"] == name]) for name in names]
+    if dataset == DUOS:
+        for title, seen in (("heard in training", True), ("not heard", False)):
+            groups.append((title, [row for row in rows if INSTRUMENTS[row["stem"]].seen == seen]))
     table = []
     for title, mine in [*groups, ("all", list(rows))]:
         means = [common.mean_of(mine, m) for m in ("mixture", "queried", "separated")]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import common, quality
+from benchmarks.live_query_quality import DUOS
 from benchmarks.query_quality import pitch_agreement
 from rtsep_export.measures import loudest
 from rtsep_export.query.parts import Note, store_part
@@ -74,6 +75,10 @@ def test_a_model_that_plays_live_is_measured_as_it_plays(
     parts = {name: tune(name, 6.0, 44_100)[0][None] for name in PITCHES}
     for name, audio in {**parts, "mixture": sum(parts.values())}.items():
         write_audio(duo / f"{name}.flac", audio, 44_100)
+    for name in PITCHES:
+        solo = tmp_path / "rendered" / "solos" / "test" / name / "000.flac"
+        solo.parent.mkdir(parents=True)
+        write_audio(solo, np.repeat(tune(name, 20.0, 48_000)[0][None], 2, axis=0), 48_000)
     models.save(models.query_model()["embed"], tmp_path / "asked-embed.onnx")
     models.save(models.live_query(), tmp_path / "asked.onnx")
     options = ("--task", "query", "--model", tmp_path / "asked.onnx", "--data", tmp_path / "data")
@@ -85,7 +90,12 @@ def test_a_model_that_plays_live_is_measured_as_it_plays(
     printed = capsys.readouterr().out
     assert "rendered test split, second half of every clip, 3 stems" in printed
     assert "real recordings, second half of every clip, 2 stems" in printed
-    rows = {row["stem"]: row for row in json.loads((tmp_path / "report.json").read_text())["rows"]}
+    assert "duos of rendered solos, second half of every clip, 8 stems" in printed
+    assert "heard in training" in printed
+    report = json.loads((tmp_path / "report.json").read_text())
+    solos = [row for row in report["rows"] if row["dataset"] == DUOS]
+    assert [row["queried"] > 10.0 for row in solos] == 8 * [True]
+    rows = {row["stem"]: row for row in report["rows"] if row["dataset"] != DUOS}
     assert set(rows) == {"drums", "bass", "piano", *PITCHES}
     for name in PITCHES:
         assert rows[name]["mixture"] == pytest.approx(0.0, abs=2.0)
