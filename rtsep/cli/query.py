@@ -9,7 +9,8 @@ from rtsep.cli.console import complain, one_line, stdout
 from rtsep.errors import AudioError, OutputError, RtsepError
 from rtsep.query import enrolled
 from rtsep.query.examples import query_vector, remarks_on
-from rtsep.query.model import LIVE, Embedder, QueryModel
+from rtsep.query.live_model import AnyQueryModel, open_query_model
+from rtsep.query.model import LIVE, Embedder
 from rtsep.query.song import REST, OnProgress, Queried, query_song
 
 
@@ -34,14 +35,14 @@ def query_files(
         With status 2, after all files, when some could not be used.
     """
     if enroll is not None:
-        _enrol(files, enroll, QueryModel(model), given=(output, example, score))
+        _enrol(files, enroll, open_query_model(model), given=(output, example, score))
         return
     if example is None or output is None:
         missing = "--example" if example is None else "--output"
         raise RtsepError(f"no {missing}", "a clip of the instrument, and a folder for the results")
     names = result_names(files)
     written = known_format(file_format)
-    network = QueryModel(model)
+    network = open_query_model(model)
     name, vector = query_vector(network.embedder, example)
     if name == REST:
         raise OutputError(f"an example called {REST}", "another name", "rename the clip")
@@ -67,7 +68,9 @@ def query_files(
     run_batch(files, names, work, describe)
 
 
-def _enrol(files: Sequence[Path], name: str, model: QueryModel, given: tuple[object, ...]) -> None:
+def _enrol(
+    files: Sequence[Path], name: str, model: AnyQueryModel, given: tuple[object, ...]
+) -> None:
     if len(files) != 1 or any(option is not None for option in given):
         raise AudioError(
             f"{len(files)} files and other options with --enroll", "one clip and nothing else"
@@ -77,7 +80,8 @@ def _enrol(files: Sequence[Path], name: str, model: QueryModel, given: tuple[obj
     vectors = [(model.manifest, query_vector(model.embedder, clip)[1])]
     if LIVE in shipped_bundles():
         live = Embedder(load_bundle(LIVE))
-        vectors.append((live.manifest, query_vector(live, clip)[1]))
+        if live.manifest.query_space != model.manifest.query_space:
+            vectors.append((live.manifest, query_vector(live, clip)[1]))
     for remark in remarks_on(model, clip, vectors[0][1]):
         complain(remark)
     path = enrolled.enrol(name, vectors)

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from rtsep.audio_files import AudioReader
 from rtsep.errors import AudioError
 from rtsep.query import enrolled
-from rtsep.query.model import Embedder, QueryModel, check_example
+from rtsep.query.live_model import AnyQueryModel, LiveModel
+from rtsep.query.model import Embedder, check_example
 from rtsep.query.spectra import magnitudes, mask
 from rtsep.resample import Resampler
 
@@ -49,22 +50,37 @@ def read_example(embedder: Embedder, clip: Path) -> Floats:
     AudioError
         The clip cannot be read, is silent or too short.
     """
-    with AudioReader(clip) as reader:
-        audio = np.concatenate(list(reader.blocks()), axis=1)
-        rate = reader.sample_rate
+    audio, rate = read_clip(clip)
     check_example(audio, rate, str(clip))
     mono = mono_at(audio, rate, embedder.sample_rate)
     return magnitudes(mono, embedder.n_fft, embedder.hop, embedder.bins)
 
 
-def remarks_on(model: QueryModel, example: str, vector: Floats) -> list[str]:
+def read_clip(clip: Path) -> tuple[Floats, int]:
+    """A whole clip, [channels, samples], and its rate.
+
+    Raises
+    ------
+    AudioError
+        It cannot be read.
+    """
+    with AudioReader(clip) as reader:
+        return np.concatenate(list(reader.blocks()), axis=1), reader.sample_rate
+
+
+def remarks_on(model: AnyQueryModel, example: str, vector: Floats) -> list[str]:
     """What is odd about an example: a clip in which more sounds than its query names."""
     clip = Path(example)
     if enrolled.find_enrolled(example) is not None or not clip.is_file():
         return []
-    heard = read_example(model.embedder, clip)
-    kept = np.concatenate([estimate for _, estimate, _ in model.separate(heard, vector)])
-    share = float((mask(kept, heard) * heard**2).sum() / max((heard**2).sum(), 1e-12))
+    if isinstance(model, LiveModel):
+        audio, rate = read_clip(clip)
+        energies = [float(np.square(a).sum()) for a in (model.stem(audio, rate, vector), audio)]
+    else:
+        heard = read_example(model.embedder, clip)
+        kept = np.concatenate([estimate for _, estimate, _ in model.separate(heard, vector)])
+        energies = [float(a.sum()) for a in (mask(kept, heard) * heard**2, heard**2)]
+    share = energies[0] / max(energies[1], 1e-12)
     if share >= LEAST_SHARE:
         return []
     return [

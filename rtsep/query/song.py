@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rtsep.audio_files import AudioReader, AudioWriter, Format
+from rtsep.errors import BundleError
 from rtsep.midi_files import write_midi
 from rtsep.note_events import Note
 from rtsep.output_folder import OutputFolder
 from rtsep.query.examples import at_rate, mono_at
+from rtsep.query.live_model import AnyQueryModel, LiveModel
 from rtsep.query.model import QueryModel
 from rtsep.query.score import play_score, read_score
 from rtsep.query.spectra import magnitudes, mask, masked
@@ -55,7 +57,7 @@ class Queried:
 
 
 def query_song(
-    model: QueryModel,
+    model: AnyQueryModel,
     source: Path,
     folder: Path,
     name: str,
@@ -66,14 +68,14 @@ def query_song(
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Queried:
-    """Write ``<name>``, ``rest`` and ``<folder>.mid``, and a score in the stem's timbre.
+    """Write ``<name>`` and ``rest``; of a model that hears notes, ``<folder>.mid`` too.
 
     Parameters
     ----------
     name, vector
         From `rtsep.query.examples.query_vector`.
     score : Path, optional
-        A MIDI file; its notes become ``<name>-<score>``.
+        A MIDI file; its notes become ``<name>-<score>``, in the stem's timbre.
 
     Raises
     ------
@@ -81,35 +83,28 @@ def query_song(
         Something in it cannot be used; nothing is written.
     """
     started = perf_counter()
+    if score is not None and isinstance(model, LiveModel):
+        raise BundleError(
+            f"bundle {model.name}, which plays no scores",
+            "a query model for files, with --synthesize",
+            "name one with --model",
+        )
     played = None if score is None else read_score(score)
     with AudioReader(source) as reader, OutputFolder(folder, overwrite=overwrite) as out:
         mix = np.concatenate(list(reader.blocks()), axis=1)
-        rate, work_rate = reader.sample_rate, native_rate(reader.sample_rate)
-        heard = magnitudes(mono_at(mix, rate, model.sample_rate), *_grid(model), model.bins)
-        logits: list[Floats] = []
-        estimates: list[Floats] = []
-
-        def masks() -> Iterator[tuple[int, Floats]]:
-            for first, estimate, classes in model.separate(heard, vector, on_progress):
-                estimates.append(estimate)
-                if classes is not None:
-                    logits.append(classes)
-                yield first, mask(estimate, heard[first : first + len(estimate)])
-
-        hop = model.manifest.hop * work_rate // model.sample_rate
-        n_fft = 2 * round(model.n_fft * work_rate / model.sample_rate / 2)
-        stem = masked(at_rate(mix, rate, work_rate), masks(), n_fft, hop)
-        stem = at_rate(stem, work_rate, rate)[:, : mix.shape[1]]
-        stem = np.pad(stem, ((0, 0), (0, mix.shape[1] - stem.shape[1])))
-        files = {f"{name}.{file_format}": (stem, rate), f"{REST}.{file_format}": (mix - stem, rate)}
-        notes: list[Note] = []
+        rate = reader.sample_rate
+        notes: list[Note] | None = None
         remarks: list[str] = []
-        if logits:
-            sounding = np.concatenate(logits).argmax(1)
-            notes = notes_of(sounding, np.concatenate(estimates), name, model, rate)
+        if isinstance(model, LiveModel):
+            stem = model.stem(mix, rate, vector, on_progress)
+        else:
+            heard = magnitudes(mono_at(mix, rate, model.sample_rate), *_grid(model), model.bins)
+            stem, notes = _taken(model, mix, rate, heard, name, vector, on_progress)
+        files = {f"{name}.{file_format}": (stem, rate), f"{REST}.{file_format}": (mix - stem, rate)}
+        if notes is not None:
             write_midi(out.path / f"{folder.name}.mid", notes, rate, [name], drums=())
-        if played is not None and score is not None:
-            audio, octaves = play_score(model, heard, vector, played, notes)
+        if played is not None and score is not None and not isinstance(model, LiveModel):
+            audio, octaves = play_score(model, heard, vector, played, notes or [])
             files[f"{name}-{score.stem}.{file_format}"] = (audio[None], model.sample_rate)
             if octaves:
                 remarks.append(
@@ -124,7 +119,39 @@ def query_song(
                 writer.abandon()
         written = sorted(path.name for path in out.path.iterdir())
     wall_s = perf_counter() - started
-    return Queried(folder, written, notes, mix.shape[1], rate, wall_s, remarks)
+    return Queried(folder, written, notes or [], mix.shape[1], rate, wall_s, remarks)
+
+
+def _taken(
+    model: QueryModel,
+    mix: Floats,
+    rate: int,
+    heard: Floats,
+    name: str,
+    vector: Floats,
+    on_progress: OnProgress | None,
+) -> tuple[Floats, list[Note] | None]:
+    """The stem, shaped as the mix, and its notes, None where the model hears none."""
+    logits: list[Floats] = []
+    estimates: list[Floats] = []
+
+    def masks() -> Iterator[tuple[int, Floats]]:
+        for first, estimate, classes in model.separate(heard, vector, on_progress):
+            estimates.append(estimate)
+            if classes is not None:
+                logits.append(classes)
+            yield first, mask(estimate, heard[first : first + len(estimate)])
+
+    work_rate = native_rate(rate)
+    hop = model.manifest.hop * work_rate // model.sample_rate
+    n_fft = 2 * round(model.n_fft * work_rate / model.sample_rate / 2)
+    stem = masked(at_rate(mix, rate, work_rate), masks(), n_fft, hop)
+    stem = at_rate(stem, work_rate, rate)[:, : mix.shape[1]]
+    stem = np.pad(stem, ((0, 0), (0, mix.shape[1] - stem.shape[1])))
+    if not logits:
+        return stem, None
+    sounding = np.concatenate(logits).argmax(1)
+    return stem, notes_of(sounding, np.concatenate(estimates), name, model, rate)
 
 
 def notes_of(

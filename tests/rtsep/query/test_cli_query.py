@@ -123,7 +123,8 @@ def test_what_cannot_be_used_is_refused_in_one_line(query):
     }.items():
         assert said in query.refuses("query", "duo.wav", *words, *common)
         assert query.files() == set()
-    assert "no bundle at query" in query.refuses("query", "duo.wav", "--example", "a", "-o", "out")
+    said = query.refuses("query", "duo.wav", "--example", "a", "-o", "out")
+    assert "no bundle at query-live" in said
     (query.folder / "rest.wav").write_bytes((query.folder / "high.wav").read_bytes())
     words = ("query", "duo.wav", "--example", "rest.wav", "-o", "out", *common)
     assert "an example called rest" in query.refuses(*words)
@@ -146,12 +147,56 @@ def test_an_example_of_several_instruments_is_said_and_used(query):
     assert "duo/both.wav" in query.files()
 
 
-def test_a_name_serves_files_and_live(query, monkeypatch):
+@pytest.fixture
+def shipped(query):
+    """With a live model as it ships."""
+    folder = query.folder / ".models"
+    models.save(models.live_query(), folder / "query-live.onnx")
+    models.save(models.query_model()["embed"], folder / "query-live-embed.onnx")
+    return query
+
+
+@pytest.mark.parametrize("rate", [22_050, 48_000])
+def test_the_model_that_ships_takes_an_instrument_out_of_a_song(shipped, rate):
+    mix = sine(LOW_HZ, rate) + sine(HIGH_HZ, rate)
+    # Something plays from the first sample on.
+    mix[:, : rate // 2] += 0.2 * np.sin(np.arange(rate // 2) * 2 * np.pi * HIGH_HZ / rate)
+    write_audio(shipped.folder / "song.wav", mix, rate)
+    outcome = shipped("query", "song.wav", "--example", "high.wav", "-o", "out")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert shipped.files() == {"song/high.wav", "song/rest.wav"}
+    stem, rest = (read_audio(shipped.folder / f"out/song/{n}.wav") for n in ("high", "rest"))
+    assert stem.shape == mix.shape
+    np.testing.assert_allclose(stem + rest, mix, atol=1e-5)
+    for part in (slice(rate // 20, rate * 2 // 5), slice(rate, rate + rate // 2)):
+        high = mix - sine(LOW_HZ, rate)
+        np.testing.assert_allclose(stem[:, part], high[:, part], atol=0.02)
+
+
+def test_the_model_that_ships_plays_no_scores_and_hears_several_instruments(shipped):
+    words = ("query", "duo.wav", "--example", "high.wav", "--synthesize", "x.mid", "-o", "out")
+    assert "which plays no scores; expected a query model for files" in shipped.refuses(*words)
+    assert shipped.files() == set()
+    write_audio(shipped.folder / "both.wav", sine(LOW_HZ) + 1.05 * sine(HIGH_HZ))
+    outcome = shipped("query", "duo.wav", "--example", "both.wav", "-o", "out")
+    assert outcome.status == 0
+    assert "is there more than one instrument in it?" in outcome.err
+
+
+def test_a_name_is_enrolled_out_of_the_box(shipped):
+    outcome = shipped("query", "--enroll", "piccolo", "high.wav")
+    assert (outcome.status, outcome.err) == (0, "")
+    kept = json.loads((enrolled.query_folder() / "piccolo.query.json").read_text())
+    assert set(kept["vectors"]) == {models.QUERY_SPACE}
+    outcome = shipped("query", "duo.wav", "--example", "piccolo", "-o", "out")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert shipped.files() == {"duo/piccolo.wav", "duo/rest.wav"}
+
+
+def test_a_name_serves_files_and_live(shipped):
     """Where the live model is of another space, the name holds a vector for each."""
-    shipped = query.folder / ".models"
-    models.save(models.live_query(), shipped / "query-live.onnx")
-    models.save(models.query_model()["embed"], shipped / "query-live-embed.onnx")
-    for path in shipped.glob("query-live*.onnx"):
+    query = shipped
+    for path in (query.folder / ".models").glob("query-live*.onnx"):
         path.write_bytes(
             models.edit_manifest(path.read_bytes(), lambda f: f.update(query_space="f" * 32))
         )
