@@ -19,7 +19,7 @@ from rtsep.manifest import (
 from rtsep.query.model import Task, part_path
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.features import SEPARATOR_FRONT_ENDS, SEPARATOR_HOP
-from rtsep_export.query import networks
+from rtsep_export.query import live, networks
 from rtsep_export.query.live import LiveQuery
 from rtsep_export.query.networks import Model, QueryModel
 from rtsep_export.tcn import TAPS
@@ -111,7 +111,7 @@ def _manifest(
         hop=networks.HOP,
         lookahead=0,
         spectrogram=Spectrogram(n_fft=networks.N_FFT, bins=networks.BINS),
-        query=networks.QUERY,
+        query=live.QUERY if isinstance(network, LiveQuery) else networks.QUERY,
         query_space=query_space(network),
         state=Chunk(
             chunk=EXAMPLE if task == "embed" else CHUNK,
@@ -160,7 +160,7 @@ def export_live_query(
         hop=SEPARATOR_HOP,
         lookahead=0,
         front_ends=front_ends,
-        query=networks.QUERY,
+        query=live.QUERY,
         query_space=query_space(network),
         state=Taps(channels=trunk.channels, taps=TAPS, dilations=trunk.dilations),
         inputs=(),

@@ -15,7 +15,7 @@ from rtsep.presets import PRESETS
 from rtsep.query.model import Embedder
 from rtsep_export import features as training_features
 from rtsep_export.query import live_segments
-from rtsep_export.query.live import LiveQuery
+from rtsep_export.query.live import QUERY, ExampleNet, LiveQuery
 from rtsep_export.query.live_segments import (
     DeviceQueryMixes,
     QuerySegments,
@@ -24,7 +24,7 @@ from rtsep_export.query.live_segments import (
     question,
 )
 from rtsep_export.query.live_training import LiveQueryTask
-from rtsep_export.query.networks import BINS, QUERY
+from rtsep_export.query.networks import BINS
 from rtsep_export.query.solos import Solos
 from rtsep_export.query.to_onnx import export_live_query
 from rtsep_export.rendered import RenderedSongs
@@ -53,6 +53,20 @@ def test_a_query_changes_what_every_block_finds(network):
     assert not query.grad[1].any()
     for film in network.films:
         assert film.weight.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_a_query_is_the_same_at_any_level():
+    torch.manual_seed(0)
+    hears = ExampleNet().eval()
+    example = torch.rand(1, 1, 300, BINS)
+    query = hears(example)
+    assert query.shape == (1, QUERY)
+    assert query.abs().max() <= 1
+    for level in (0.03, 30.0):
+        assert torch.allclose(hears(level * example), query, atol=1e-4)
+    assert not torch.allclose(hears(example.cumsum(-1)), query, atol=1e-2)
+    assert hears(0 * example).isfinite().all()
 
 
 @torch.no_grad()
