@@ -1,8 +1,10 @@
 """Files of weights: written whole or not at all, refused where they do not fit."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -29,13 +31,18 @@ def tensors(path: Path) -> Mapping[str, Any]:
         No such file, or not tensors alone: nothing else is loaded.
     """
     try:
-        found = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            # Of pickles that it then refuses.
+            warnings.simplefilter("ignore")
+            found = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise RtsepError(f"no checkpoint at {path}") from None
-    except (*UNFIT, OSError) as error:
-        reason = (str(error).splitlines() or ["damaged"])[0]
+    except OSError as error:
+        raise RtsepError(f"{path} cannot be read ({error.strerror or error})") from None
+    except UNFIT:
+        # What torch says of it tells how to run a stranger's code.
         raise RtsepError(
-            f"{path} is no archive of tensors alone ({reason})",
+            f"{path} is no archive of tensors alone",
             "weights as torch.save writes them",
             "nothing else in a checkpoint is loaded: it could run code",
         ) from None
@@ -44,11 +51,16 @@ def tensors(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def unfit(path: Path, error: Exception) -> RtsepError:
+def unfit(
+    path: Path,
+    error: Exception,
+    remedy: str = "choose another folder, or delete the file to start again",
+) -> RtsepError:
     """The refusal for a checkpoint that cannot be used here."""
-    reason = (str(error).splitlines() or ["damaged"])[0]
+    # Torch's first line only says what it was about.
+    said = str(error.args[0] if error.args else error).splitlines()
+    reasons = [line for line in said if not line.startswith("Error(s) in")] or ["damaged"]
+    reason = shorten(reasons[0], 100, placeholder=" …")
     return RtsepError(
-        f"{path} is not of this network ({reason})",
-        "a checkpoint of the same network",
-        "choose another folder, or delete the file to start again",
+        f"{path} is not of this network ({reason})", "a checkpoint of the same network", remedy
     )

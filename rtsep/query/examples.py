@@ -85,7 +85,7 @@ def remarks_on(model: AnyQueryModel, example: str, vector: Floats) -> list[str]:
         return []
     return [
         f"{clip.name}: the model finds only {100 * share:.0f}% of it in what it names; "
-        "is there more than one instrument in it?"
+        "is there more than one instrument in it, or one that it does not know?"
     ]
 
 

@@ -74,9 +74,7 @@ class LiveQuery(nn.Module):
         self.head = nn.Linear(channels, band_count(front_ends[0]))
         for film in self.films:
             assert isinstance(film, nn.Linear)
-            # At first every query is the same to a trunk that has learnt already.
             with torch.no_grad():
-                film.weight.zero_()
                 film.bias[:channels] = 1.0
                 film.bias[channels:] = 0.0
 

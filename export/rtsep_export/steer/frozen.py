@@ -29,6 +29,7 @@ KINDS: dict[str, type[Tagger]] = {
 KINDS_WRITTEN = {Fcn: "FCN", Crnn: "CRNN", Musicnn: "Musicnn", Harmonic: "HCNN"}
 LISTS_WRITTEN = {"mtat": "MTAT", "jamendo": "Jamendo", "msd": "MSD"}
 UNCOUNTED = "num_batches_tracked"
+REMEDY = "name another file, or leave the option out for what ships"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def autoencoder_of(state: Mapping[str, Any], path: Path) -> Autoencoder:
     try:
         network.load_state_dict(bottom_level(state))
     except UNFIT as error:
-        raise unfit(path, error) from None
+        raise unfit(path, error, REMEDY) from None
     return network.requires_grad_(False).eval()
 
 
@@ -149,7 +150,7 @@ def tagger_of(state: Mapping[str, Any], path: Path) -> Tagger:
         network = _tagger(state)
         network.load_state_dict(state)
     except UNFIT as error:
-        raise unfit(path, error) from None
+        raise unfit(path, error, REMEDY) from None
     return network
 
 
