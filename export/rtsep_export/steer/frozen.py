@@ -17,7 +17,7 @@ from rtsep_export.checkpoints import UNFIT, tensors, unfit
 from rtsep_export.steer.autoencoder import Autoencoder, bottom_level
 from rtsep_export.steer.harmonic import Harmonic
 from rtsep_export.steer.taggers import Crnn, Fcn, Musicnn, Tagger
-from rtsep_export.steer.tags import INSTRUMENTS, TAG_LISTS
+from rtsep_export.steer.tags import ELSE, INSTRUMENTS, TAG_LISTS
 from rtsep_export.to_onnx import WEIGHTS
 
 KINDS: dict[str, type[Tagger]] = {
@@ -122,7 +122,8 @@ def load_tagger(source: str) -> NamedTagger:
             raise RtsepError(f"{path} knows {network.outputs} tags", f"the {len(tags)} of {known}")
     if known:
         title = f"{KINDS_WRITTEN[type(network)]}, {LISTS_WRITTEN[known]}"
-    return _named(title, network, tags, INSTRUMENTS[known] if known else {})
+    otherwise = {name: meant for name, meant in ELSE.items() if set(meant) <= set(tags)}
+    return _named(title, network, tags, INSTRUMENTS[known] if known else otherwise)
 
 
 def untrained() -> tuple[Autoencoder, list[list[NamedTagger]]]:

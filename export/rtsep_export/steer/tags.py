@@ -78,6 +78,8 @@ INSTRUMENTS: dict[str, dict[str, tuple[str, ...]]] = {
         "vocals": ("female vocalists", "male vocalists", "female vocalist"),
     },
 }
+# Of any other tagger, as far as it has the tags: what a musician calls otherwise.
+ELSE = {"vocals": ("voice",)}
 
 
 def target(

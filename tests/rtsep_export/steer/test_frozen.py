@@ -12,6 +12,7 @@ from rtsep_export.steer.autoencoder import CODES, HOP, WIDTH, Autoencoder, is_au
 from rtsep_export.steer.frozen import KINDS, load_autoencoder, load_tagger, tagger_kind
 from rtsep_export.steer.harmonic import Harmonic
 from rtsep_export.steer.taggers import BINS, TAGS, Fcn
+from rtsep_export.steer.tags import target
 
 DATA = Path(os.environ.get("RTSEP_DATA", ""))
 JUKEBOX = DATA / "golden" / "jukebox"
@@ -86,6 +87,12 @@ def test_taggers_are_told_by_their_tensors(kind, tmp_path):
         found = back(audio)
         assert torch.allclose(found, network(audio), atol=1e-6)
     assert found.shape == (2, TAGS)
+
+
+def test_vocals_are_what_our_own_tagger_calls_voice():
+    shipped = load_tagger("tagger")
+    found = target(["vocals"], shipped.tags, shipped.instruments)
+    assert [tag for tag, on in zip(shipped.tags, found, strict=True) if on] == ["voice"]
 
 
 def test_other_checkpoints_are_refused_in_one_line(tmp_path):
