@@ -80,7 +80,8 @@ def load_score(path: Path) -> pretty_midi.PrettyMIDI:
     except FileNotFoundError:
         raise AudioError(f"no {path}", "a MIDI file") from None
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
-        raise AudioError(f"{path} is not MIDI ({error})", "a MIDI file") from None
+        reason = str(error) or "it ends early"
+        raise AudioError(f"{path} is not MIDI ({reason})", "a MIDI file") from None
     if not any(instrument.notes for instrument in midi.instruments):
         raise AudioError(f"{path} has no notes", "the score of the recording")
     return midi

@@ -38,7 +38,8 @@ def read_score(path: Path) -> list[tuple[int, float, float]]:
             if message.type == "note_on" and message.velocity:
                 sounding[message.channel, message.note] = now
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise AudioError(f"{path} is no score ({error})", "a MIDI file") from None
+        reason = str(error) or "it ends early"
+        raise AudioError(f"{path} is no score ({reason})", "a MIDI file") from None
     if not notes:
         raise AudioError(f"{path} holds no notes", "a melody for one instrument")
     return sorted(notes, key=lambda note: (note[1], note[0]))
