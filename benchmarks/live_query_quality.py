@@ -22,8 +22,8 @@ from rtsep.query.model import Embedder
 from rtsep.query.spectra import magnitudes
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.measures import is_silent, loudest, si_sdr
-from rtsep_export.query.parts import INSTRUMENTS
 from rtsep_export.query.solos import Solos, solos_folder
+from rtsep_export.query.voices import INSTRUMENTS
 
 Audio = common.Audio
 Row = dict[str, Any]

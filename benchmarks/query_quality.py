@@ -28,7 +28,7 @@ from rtsep.query.spectra import OverlapAdd, centred, magnitudes, mask, spectrum
 from rtsep_export.query.evaluation import precision, sdr
 from rtsep_export.query.networks import LOWEST_NOTE, SILENCE
 from rtsep_export.query.pairs import TEST_S, Asked, fixed_pairs
-from rtsep_export.query.parts import INSTRUMENTS
+from rtsep_export.query.voices import INSTRUMENTS
 from rtsep_export.recordings import read_mono
 
 Audio = common.Audio

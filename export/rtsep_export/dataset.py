@@ -3,15 +3,18 @@
 import multiprocessing
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from rtsep_export.collections import OPEN_COLLECTIONS, Song, list_songs
 from rtsep_export.render import TEST_FONTS, TRAIN_FONTS, check_tools, render_song
+
+Job = TypeVar("Job")
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,15 @@ def render_split(
     check_tools(plan.fonts)
     songs = plan_songs(root, split, plan)
     jobs = [(root, song, folder / split, plan, take) for song in songs]
+    yield from at_work(_job, jobs, workers)
+
+
+def at_work(
+    work: Callable[[Job], str], jobs: Sequence[Job], workers: int
+) -> Iterator[tuple[int, int, str]]:
+    """Do jobs in processes; after every one how many are done, of how many, and its name."""
     with worker_pool(workers) as pool:
-        for done, name in enumerate(pool.imap_unordered(_job, jobs), 1):
+        for done, name in enumerate(pool.imap_unordered(work, jobs), 1):
             yield done, len(jobs), name
 
 

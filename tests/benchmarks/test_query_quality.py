@@ -11,7 +11,8 @@ from benchmarks import common, quality
 from benchmarks.live_query_quality import DUOS
 from benchmarks.query_quality import pitch_agreement
 from rtsep_export.measures import loudest
-from rtsep_export.query.parts import Note, store_part
+from rtsep_export.query.parts import store_part
+from rtsep_export.query.voices import Note
 from tests.benchmarks import songs
 from tests.rtsep import models
 from tests.rtsep.cli import write_audio

@@ -8,7 +8,6 @@ moved in pitch, with its notes: the twins of equation 17.
 """
 
 import json
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,9 +19,10 @@ import pretty_midi
 
 from rtsep.errors import SetupError
 from rtsep.output_file import replacing
-from rtsep_export.collections import Song, list_songs, load_midi
-from rtsep_export.dataset import worker_pool
+from rtsep_export.collections import Song
+from rtsep_export.dataset import at_work
 from rtsep_export.query.networks import HOP, LOWEST_NOTE, NOTES, SAMPLE_RATE, SILENCE
+from rtsep_export.query.voices import INSTRUMENTS, Note, dealt, first_voice, moved
 from rtsep_export.render import (
     FONTS,
     TEST_FONTS,
@@ -32,60 +32,12 @@ from rtsep_export.render import (
     synthesise,
 )
 
-CHAMBER = ("openscore-quartets", "music21-chamber", "mutopia-ensembles")
 LEVEL_DB, LEVEL_SPREAD_DB = -24.0, 2.5
 LARGEST_SHIFT = 4  # semitones
 # Of the samples under the notes while training, as of `rtsep_export.render.synthesise`.
 TIMBRE = 3
-LEAST_NOTES = 20
 
 Samples = npt.NDArray[np.int16]
-
-
-@dataclass(frozen=True)
-class Note:
-    """MIDI pitch, onset and offset in seconds."""
-
-    pitch: int
-    onset: float
-    offset: float
-
-
-@dataclass(frozen=True)
-class Instrument:
-    """One of the paper's instruments.
-
-    Attributes
-    ----------
-    program : int
-        Of General MIDI, from 0.
-    lowest, highest : int
-        Range in MIDI pitches.
-    seen : bool
-        Whether training hears it.
-    """
-
-    program: int
-    lowest: int
-    highest: int
-    seen: bool = True
-
-
-INSTRUMENTS = {
-    "violin": Instrument(40, 55, 98),
-    "viola": Instrument(41, 48, 86),
-    "cello": Instrument(42, 36, 76),
-    "flute": Instrument(73, 60, 96),
-    "clarinet": Instrument(71, 50, 91),
-    "saxophone": Instrument(65, 49, 80),
-    "trumpet": Instrument(56, 54, 84),
-    "trombone": Instrument(57, 40, 72),
-    "double-bass": Instrument(43, 28, 60, seen=False),
-    "oboe": Instrument(68, 58, 91, seen=False),
-    "bassoon": Instrument(70, 34, 72, seen=False),
-    "horn": Instrument(60, 35, 77, seen=False),
-    "tuba": Instrument(58, 28, 58, seen=False),
-}
 
 
 @dataclass(frozen=True)
@@ -131,37 +83,10 @@ class Part:
     notes: list[list[Note]]
 
 
-def monophonic(notes: Sequence[pretty_midi.Note]) -> list[Note]:
-    """A voice: of what begins together the highest, each note until the next begins."""
-    voice: list[Note] = []
-    for note in sorted(notes, key=lambda n: (n.start, -n.pitch)):
-        if voice and note.start - voice[-1].onset < 0.03:
-            continue
-        if voice and voice[-1].offset > note.start:
-            voice[-1] = Note(voice[-1].pitch, voice[-1].onset, note.start)
-        voice.append(Note(note.pitch, note.start, note.end))
-    return [note for note in voice if note.offset - note.onset > 0.02]
-
-
-def moved(notes: Sequence[Note], semitones: int) -> list[Note]:
-    """The voice, higher or lower."""
-    return [Note(note.pitch + semitones, note.onset, note.offset) for note in notes]
-
-
 def draw_shifts(count: int, rng: np.random.Generator) -> list[int]:
     """By how many semitones the twins of a part are moved, none of them by nothing."""
     choices = [s for s in range(-LARGEST_SHIFT, LARGEST_SHIFT + 1) if s]
     return [int(s) for s in rng.choice(choices, count, replace=False)]
-
-
-def into_range(notes: Sequence[Note], instrument: Instrument) -> list[Note] | None:
-    """The voice an octave or more away where that fits; None where nothing does."""
-    pitches = [note.pitch for note in notes]
-    for octaves in (0, -1, 1, -2, 2):
-        low, high = min(pitches) + 12 * octaves, max(pitches) + 12 * octaves
-        if instrument.lowest <= low and high <= instrument.highest:
-            return moved(notes, 12 * octaves)
-    return None
 
 
 def render_parts(
@@ -175,27 +100,20 @@ def render_parts(
         After every part, in the order they finish.
     """
     check_tools(plan.fonts)
-    songs = [s for s in list_songs(root, CHAMBER) if s.split == split]
-    songs = [songs[i] for i in np.random.default_rng(12).permutation(len(songs))]
-    jobs = []
-    for number, (name, instrument) in enumerate(INSTRUMENTS.items()):
-        if instrument.seen or plan.unseen:
-            order = songs[number * 7 % len(songs) :] + songs[: number * 7 % len(songs)]
-            jobs += [
-                (root, order[i :: plan.parts], name, i, folder / split / name, plan)
-                for i in range(plan.parts)
-            ]
-    with worker_pool(workers) as pool:
-        for done, name in enumerate(pool.imap_unordered(_job, jobs), 1):
-            yield done, len(jobs), name
+    counts = {
+        name: plan.parts if instrument.seen or plan.unseen else 0
+        for name, instrument in INSTRUMENTS.items()
+    }
+    jobs = [
+        (root, songs, name, number, folder / split / name, plan)
+        for name, number, songs in dealt(root, split, counts)
+    ]
+    yield from at_work(_job, jobs, workers)
 
 
 def _job(job: tuple[Path, list[Song], str, int, Path, Plan]) -> str:
     root, songs, instrument, number, folder, plan = job
-    with warnings.catch_warnings():
-        # pretty_midi warns of tempo events outside the first track; harmless here.
-        warnings.simplefilter("ignore")
-        render_part(root, songs, instrument, f"{number:03}", folder, plan)
+    render_part(root, songs, instrument, f"{number:03}", folder, plan)
     return f"{instrument} {number}"
 
 
@@ -206,12 +124,10 @@ def render_part(
     if (folder / f"{name}.npy").exists():
         return False
     rng = np.random.default_rng([zlib.crc32(f"{instrument} {name}".encode()), 18])
-    for song in songs:
-        voice = fitting_excerpt(load_midi(root, song), INSTRUMENTS[instrument], plan.seconds, rng)
-        if voice is not None:
-            break
-    else:
+    found = first_voice(root, songs, INSTRUMENTS[instrument], plan.seconds, rng)
+    if found is None:
         return False
+    song, voice = found
     font = plan.fonts[int(rng.integers(len(plan.fonts)))]
     timbre = int(rng.integers(-plan.timbre, plan.timbre + 1))
     shifts = draw_shifts(plan.shifts, rng)
@@ -237,29 +153,6 @@ def render_part(
     }
     store_part(folder, name, np.stack(rows), notes, about)
     return True
-
-
-def fitting_excerpt(
-    midi: pretty_midi.PrettyMIDI,
-    instrument: Instrument,
-    seconds: float,
-    rng: np.random.Generator,
-) -> list[Note] | None:
-    """Some seconds of a voice that fits an instrument, or None."""
-    for index in rng.permutation(len(midi.instruments)):
-        track = midi.instruments[int(index)]
-        voice = [] if track.is_drum else monophonic(track.notes)
-        if len(voice) < LEAST_NOTES:
-            continue
-        start = float(rng.uniform(0.0, max(voice[-1].offset - seconds, 0.0)))
-        cut = [
-            Note(n.pitch, n.onset - start, min(n.offset - start, seconds))
-            for n in voice
-            if start <= n.onset < start + seconds - 0.1
-        ]
-        if len(cut) >= LEAST_NOTES / 2 and (fitting := into_range(cut, instrument)) is not None:
-            return fitting
-    return None
 
 
 def store_part(

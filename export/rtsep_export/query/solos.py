@@ -2,11 +2,10 @@
 
 Voices of the chamber collections, each played by any instrument whose range it fits, in a
 room of its own.  Training hears the query paper's eight instruments and many more, but not
-the five that the paper keeps for the test (`rtsep_export.query.parts`).
+the five that the paper keeps for the test (`rtsep_export.query.voices`).
 """
 
 import json
-import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from pedalboard.io import AudioFile
 
 from rtsep.errors import SetupError
 from rtsep.rates import REFERENCE_RATE
-from rtsep_export.collections import Song, list_songs, load_midi
-from rtsep_export.dataset import worker_pool
-from rtsep_export.query.parts import CHAMBER, INSTRUMENTS, Instrument, fitting_excerpt
+from rtsep_export.collections import Song
+from rtsep_export.dataset import at_work
+from rtsep_export.query.voices import INSTRUMENTS, Instrument, dealt, first_voice
 from rtsep_export.render import (
     FONTS,
     TEST_FONTS,
@@ -118,26 +117,21 @@ def render_solos(
         After every solo, in the order they finish.
     """
     check_tools(plan.fonts)
-    songs = [s for s in list_songs(root, CHAMBER) if s.split == split]
-    songs = [songs[i] for i in np.random.default_rng(12).permutation(len(songs))]
-    target, jobs = solos_folder(rendered, split), []
-    for number, (name, instrument) in enumerate((INSTRUMENTS | MORE).items()):
-        if instrument.seen or plan.unseen:
-            count = plan.solos if name in INSTRUMENTS else plan.more
-            order = songs[number * 7 % len(songs) :] + songs[: number * 7 % len(songs)]
-            jobs += [(root, order[i::count], name, i, target / name, plan) for i in range(count)]
-    with worker_pool(workers) as pool:
-        for done, name in enumerate(pool.imap_unordered(_job, jobs), 1):
-            yield done, len(jobs), name
+    target, counts = solos_folder(rendered, split), {}
+    for name, instrument in (INSTRUMENTS | MORE).items():
+        several = plan.solos if name in INSTRUMENTS else plan.more
+        counts[name] = several if instrument.seen or plan.unseen else 0
+    jobs = [
+        (root, songs, name, target / name / f"{number:03}.flac", plan)
+        for name, number, songs in dealt(root, split, counts)
+    ]
+    yield from at_work(_job, jobs, workers)
 
 
-def _job(job: tuple[Path, list[Song], str, int, Path, Plan]) -> str:
-    root, songs, instrument, number, folder, plan = job
-    with warnings.catch_warnings():
-        # pretty_midi warns of tempo events outside the first track; harmless here.
-        warnings.simplefilter("ignore")
-        _render_solo(root, songs, instrument, folder / f"{number:03}.flac", plan)
-    return f"{instrument} {number}"
+def _job(job: tuple[Path, list[Song], str, Path, Plan]) -> str:
+    root, songs, instrument, path, plan = job
+    _render_solo(root, songs, instrument, path, plan)
+    return f"{instrument} {path.stem}"
 
 
 def _render_solo(root: Path, songs: list[Song], name: str, path: Path, plan: Plan) -> None:
@@ -146,12 +140,10 @@ def _render_solo(root: Path, songs: list[Song], name: str, path: Path, plan: Pla
         return
     instrument = (INSTRUMENTS | MORE)[name]
     rng = np.random.default_rng([zlib.crc32(f"{name} {path.stem}".encode()), 19])
-    for song in songs:
-        voice = fitting_excerpt(load_midi(root, song), instrument, plan.seconds, rng)
-        if voice is not None:
-            break
-    else:
+    found = first_voice(root, songs, instrument, plan.seconds, rng)
+    if found is None:
         return
+    song, voice = found
     font = plan.fonts[int(rng.integers(len(plan.fonts)))]
     timbre = int(rng.integers(-plan.timbre, plan.timbre + 1))
     track = pretty_midi.Instrument(instrument.program)

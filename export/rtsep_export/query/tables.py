@@ -12,7 +12,7 @@ from rtsep_export.query.checkpoints import load_query_model
 from rtsep_export.query.evaluation import Found, evaluate
 from rtsep_export.query.networks import MODELS
 from rtsep_export.query.pairs import Asked
-from rtsep_export.query.parts import INSTRUMENTS
+from rtsep_export.query.voices import INSTRUMENTS
 from rtsep_export.training import snapshots
 
 # Of the last fifth of a training, as the paper takes its last ten epochs.

@@ -17,7 +17,8 @@ import pretty_midi
 
 from rtsep.errors import AudioError, SetupError
 from rtsep_export.query.networks import SAMPLE_RATE
-from rtsep_export.query.parts import INSTRUMENTS, PLANS, Note, draw_shifts, store_part
+from rtsep_export.query.parts import PLANS, draw_shifts, store_part
+from rtsep_export.query.voices import INSTRUMENTS, Note
 from rtsep_export.recordings import read_mono
 
 CODES = {

@@ -6,7 +6,8 @@ import pytest
 
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.query.networks import SAMPLE_RATE
-from rtsep_export.query.parts import Note, moved, store_part
+from rtsep_export.query.parts import store_part
+from rtsep_export.query.voices import Note, moved
 from rtsep_export.render import write_flac
 
 HARMONICS = {"violin": (1.0, 0.5, 0.3), "flute": (1.0,), "trumpet": (0.2, 0.3, 1.0, 0.6)}

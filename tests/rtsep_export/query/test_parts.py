@@ -11,7 +11,8 @@ from rtsep.errors import SetupError
 from rtsep_export.collections import list_songs
 from rtsep_export.query import parts
 from rtsep_export.query.networks import HOP, LOWEST_NOTE, SAMPLE_RATE, SILENCE
-from rtsep_export.query.parts import INSTRUMENTS, PLANS, Note, into_range, labels, monophonic
+from rtsep_export.query.parts import PLANS, labels
+from rtsep_export.query.voices import CHAMBER, INSTRUMENTS, Note, into_range, monophonic
 
 
 def midi(*notes):
@@ -92,7 +93,7 @@ def test_a_part_and_its_twins_sound_as_written(rendered, instrument):
 @pytest.mark.filterwarnings("ignore:Tempo, Key")
 def test_parts_are_kept_and_the_same_every_time(rendered, data_dir, tmp_path):
     _, plan = rendered
-    songs = [s for s in list_songs(data_dir, parts.CHAMBER) if s.split == "test"]
+    songs = [s for s in list_songs(data_dir, CHAMBER) if s.split == "test"]
     found = []
     for place in ("one", "other"):
         folder = tmp_path / place / "tuba"

@@ -8,8 +8,8 @@ import pytest
 
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.collections import OPEN_COLLECTIONS
-from rtsep_export.query.parts import INSTRUMENTS
 from rtsep_export.query.solos import MORE, PLANS, Plan, Solos, render_solos, solos_folder
+from rtsep_export.query.voices import INSTRUMENTS
 from rtsep_export.render import FONTS
 
 SECONDS = 6.0
