@@ -96,6 +96,8 @@ def test_a_model_that_plays_live_is_measured_as_it_plays(
     report = json.loads((tmp_path / "report.json").read_text())
     solos = [row for row in report["rows"] if row["dataset"] == DUOS]
     assert [row["queried"] > 10.0 for row in solos] == 8 * [True]
+    assert [row["level"] > -1.0 for row in solos] == 8 * [True]
+    assert [row["rest"] < -20.0 for row in solos] == 8 * [True]
     rows = {row["stem"]: row for row in report["rows"] if row["dataset"] != DUOS}
     assert set(rows) == {"drums", "bass", "piano", *PITCHES}
     for name in PITCHES:
