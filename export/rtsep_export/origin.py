@@ -38,7 +38,9 @@ def training_record(run: Path, rendered: Path, network: NetworkName) -> Training
     recipes = {"songs": sorted((rendered / "train").glob("*/recipe.json"))}
     audio = [path.with_name("mix.flac") for path in recipes["songs"]]
     if network is NetworkName.query_live:
-        recipes["solos"] = sorted(solos_folder(rendered, "train").glob("*/*.json"))
+        stated = sorted(solos_folder(rendered, "train").glob("*/*.json"))
+        # An interrupted rendering may have left a recipe without its solo.
+        recipes["solos"] = [path for path in stated if path.with_suffix(".flac").is_file()]
         audio += [path.with_suffix(".flac") for path in recipes["solos"]]
     for kind, paths in recipes.items():
         if not paths:

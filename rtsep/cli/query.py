@@ -79,9 +79,9 @@ def _enrol(
     clip = str(files[0])
     vectors = [(model.manifest, query_vector(model.embedder, clip)[1])]
     if LIVE in shipped_bundles():
-        live = Embedder(load_bundle(LIVE))
+        live = load_bundle(LIVE)
         if live.manifest.query_space != model.manifest.query_space:
-            vectors.append((live.manifest, query_vector(live, clip)[1]))
+            vectors.append((live.manifest, query_vector(Embedder(live), clip)[1]))
     for remark in remarks_on(model, clip, vectors[0][1]):
         complain(remark)
     path = enrolled.enrol(name, vectors)

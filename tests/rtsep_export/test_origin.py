@@ -45,6 +45,13 @@ def test_the_live_query_model_learns_from_songs_and_solos(learnt):
     )
 
 
+def test_a_recipe_without_its_solo_does_not_count(learnt):
+    rendered, run = learnt
+    (rendered / "solos" / "train" / "flute" / "001.flac").unlink()
+    record = training_record(run, rendered, NetworkName.query_live)
+    assert record.data == ("openmsx: 1 songs, GPL-2", "openscore-quartets: 1 solos, CC0")
+
+
 def test_a_separator_learns_from_songs_alone(learnt):
     rendered, run = learnt
     record = training_record(run, rendered, NetworkName.separator)

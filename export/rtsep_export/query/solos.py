@@ -17,6 +17,7 @@ import pretty_midi
 from pedalboard.io import AudioFile
 
 from rtsep.errors import SetupError
+from rtsep.output_file import replacing
 from rtsep.rates import REFERENCE_RATE
 from rtsep_export.collections import Song
 from rtsep_export.dataset import at_work
@@ -157,9 +158,8 @@ def _render_solo(root: Path, songs: list[Song], name: str, path: Path, plan: Pla
     recipe = {"song": song.name, "licence": song.licence, "font": font}
     path.with_suffix(".json").write_text(json.dumps(recipe))
     # The sound last: a solo counts from when it is there.
-    scratch = path.with_name(f".{path.name}")
-    write_flac(scratch, audio)
-    scratch.rename(path)
+    with replacing(path) as scratch:
+        write_flac(scratch, audio)
 
 
 class Solos:
