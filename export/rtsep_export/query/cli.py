@@ -11,7 +11,7 @@ from rtsep.errors import RtsepError
 from rtsep_export.console import progress_bar, show_work, training_bar
 
 LEARNING_RATE = 2e-3
-CLIP_S, BATCH = 1.0, 12
+CLIP_S, BATCH = 2.0, 12
 QUICK_MINUTES, QUICK_CLIP_S, QUICK_BATCH, QUICK_EVERY = 0.05, 0.3, 2, 4
 
 PartsFolder = Annotated[Path, typer.Argument(help="What 'parts' wrote.", show_default=False)]

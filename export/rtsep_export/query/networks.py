@@ -3,6 +3,9 @@
 Spectrograms are magnitudes ``[batch, 1, frames, BINS]`` of audio at 16 kHz (`spectrogram`).
 Nothing pools over time, but in the query network.  The causal model's convolutions reach two
 frames back where the paper's reach one frame back and one ahead, with weights of one shape.
+
+Scales begin at 1, where the paper's begin near 0: a query or a note that says nothing yet
+leaves alone what it modulates, and learning starts sooner.
 """
 
 from dataclasses import dataclass
@@ -90,7 +93,7 @@ class _BatchNorm(nn.Module):
         return out
 
 
-class _Pointwise(nn.Module):
+class Pointwise(nn.Module):
     """A convolution of width 1 over time: one linear map for all frames."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
@@ -99,6 +102,7 @@ class _Pointwise(nn.Module):
         _start(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[batch, inputs, frames]`` to ``[batch, outputs, frames]``."""
         out: Tensor = self.conv(x)
         return out
 
@@ -151,7 +155,7 @@ class QueryNet(nn.Module):
         sizes = zip((1, *QUERY_CHANNELS), QUERY_CHANNELS, strict=False)
         self.layers = nn.ModuleList([Block(i, o, causal=False) for i, o in sizes])
         pooled = BINS // 2 ** len(QUERY_CHANNELS)
-        self.bottom = _Pointwise(QUERY_CHANNELS[-1] * pooled, QUERY)
+        self.bottom = Pointwise(QUERY_CHANNELS[-1] * pooled, QUERY)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """``[batch, 1, frames, BINS]`` to ``[batch, QUERY]``, each from -1 to 1."""
@@ -161,16 +165,19 @@ class QueryNet(nn.Module):
         return torch.tanh(self.bottom(_columns(x))).mean(-1)
 
 
-class _Film(nn.Module):
+class Film(nn.Module):
     """Scale and shift of every channel and bin of a level, from the query."""
 
     def __init__(self, channels: int, bins: int) -> None:
         super().__init__()
         self.shape = (channels, 1, bins)
-        self.gamma = _Pointwise(QUERY, channels * bins)
-        self.beta = _Pointwise(QUERY, channels * bins)
+        self.gamma = Pointwise(QUERY, channels * bins)
+        self.beta = Pointwise(QUERY, channels * bins)
+        assert self.gamma.conv.bias is not None
+        nn.init.ones_(self.gamma.conv.bias)
 
     def forward(self, x: Tensor, query: Tensor) -> Tensor:
+        """Of ``[batch, channels, frames, bins]`` and ``[batch, QUERY]``."""
         column = query[:, :, None]
         gamma = self.gamma(column).unflatten(1, self.shape)[..., 0]
         beta = self.beta(column).unflatten(1, self.shape)[..., 0]
@@ -186,7 +193,7 @@ class Encoder(nn.Module):
         sizes = zip((1, *ENCODER_CHANNELS), ENCODER_CHANNELS, strict=False)
         self.layers = nn.ModuleList([DeepBlock(i, o, causal) for i, o in sizes])
         self.film_layers = nn.ModuleList(
-            [_Film(channels, BINS >> level) for level, channels in enumerate(ENCODER_CHANNELS)]
+            [Film(channels, BINS >> level) for level, channels in enumerate(ENCODER_CHANNELS)]
         )
 
     def forward(self, mixture: Tensor, query: Tensor) -> list[Tensor]:
@@ -201,7 +208,7 @@ class Encoder(nn.Module):
         return levels
 
 
-class _Up(nn.Module):
+class Up(nn.Module):
     """Twice the bins, half the channels; then the finer level beside it."""
 
     def __init__(self, channels: int, causal: bool) -> None:
@@ -213,6 +220,7 @@ class _Up(nn.Module):
         _start(self.conv)
 
     def forward(self, x: Tensor, finer: Tensor) -> Tensor:
+        """Of ``[batch, channels, frames, bins]`` and half the channels of twice the bins."""
         # A transposed convolution spreads each frame over three: from the one before it to
         # the one after it, or, causally, to the two after it.
         frames, ahead = x.shape[2], 0 if self.causal else 1
@@ -227,7 +235,7 @@ class Decoder(nn.Module):
 
     def __init__(self, causal: bool) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([_Up(c, causal) for c in reversed(ENCODER_CHANNELS[1:])])
+        self.layers = nn.ModuleList([Up(c, causal) for c in reversed(ENCODER_CHANNELS[1:])])
         last = nn.Conv2d(ENCODER_CHANNELS[0], 1, 1)
         _start(last)
         self.bottom = nn.ModuleDict({"conv": last})
@@ -250,7 +258,7 @@ class Transcriber(nn.Module):
         sizes = zip(channels, TRANSCRIBER_CHANNELS, strict=False)
         self.layers = nn.ModuleList([DeepBlock(i, o, causal) for i, o in sizes])
         bins = BINS >> (len(ENCODER_CHANNELS) - 1 + len(TRANSCRIBER_CHANNELS))
-        self.bottom = _Pointwise(channels[-1] * bins, CLASSES)
+        self.bottom = Pointwise(channels[-1] * bins, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[batch, CLASSES, frames]``."""
@@ -267,8 +275,12 @@ class PitchExtractor(nn.Module):
         super().__init__()
         self.shapes = [(2, c, BINS >> level) for level, c in enumerate(ENCODER_CHANNELS)]
         self.layers = nn.ModuleList(
-            [_Pointwise(CLASSES, 2 * c * bins, bias=False) for _, c, bins in self.shapes]
+            [Pointwise(CLASSES, 2 * c * bins, bias=False) for _, c, bins in self.shapes]
         )
+        with torch.no_grad():
+            for layer, (_, c, bins) in zip(self.layers, self.shapes, strict=True):
+                assert isinstance(layer, Pointwise)
+                layer.conv.weight[: c * bins] += 1.0
 
     def forward(self, notes: Tensor) -> list[Tensor]:
         """``[batch, CLASSES, frames]`` to ``[batch, 2, channels, frames, bins]`` a level."""

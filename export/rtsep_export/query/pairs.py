@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rtsep_export.devices import CPU
 from rtsep_export.features import equaliser_db
-from rtsep_export.query.networks import BINS, HOP, SAMPLE_RATE, spectrum
+from rtsep_export.query.networks import BINS, HOP, SAMPLE_RATE, SILENCE, spectrum
 from rtsep_export.query.parts import Part, labels, load_parts
 
 # Spread of level and equaliser over the logarithm of the frequency, as cosines.
@@ -47,8 +47,24 @@ class Batch:
     examples: Tensor
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A part as it is, or moved in pitch, among all that are stored.
+
+    Attributes
+    ----------
+    first : int
+        Where it begins, in hops.
+    energy : float array, shape (hops + 1,)
+        Of all samples before every hop.
+    """
+
+    first: int
+    energy: npt.NDArray[np.float64]
+
+
 class Pairs:
-    """Random pairs of the parts in a folder.
+    """Random pairs of the parts in a folder, made where the parts lie.
 
     Parameters
     ----------
@@ -56,64 +72,83 @@ class Pairs:
         What `rtsep_export.query.parts` wrote for a split.
     seconds : float
         Length of a clip.
+    device : torch.device
+        Whose memory takes all parts.
     """
 
-    def __init__(self, folder: Path, seconds: float = 3.0) -> None:
-        self.parts = load_parts(folder)
-        self.samples = round(seconds * SAMPLE_RATE / HOP) * HOP
+    def __init__(self, folder: Path, seconds: float = 3.0, device: torch.device = CPU) -> None:
+        self.hops, self.device = round(seconds * SAMPLE_RATE / HOP), device
+        parts = load_parts(folder)
+        # After each row there are as many zeros as a clip can need.
+        lengths = {
+            name: [-(-part.samples.shape[1] // HOP) + self.hops + 1 for part in some]
+            for name, some in parts.items()
+        }
+        total = sum(
+            length * len(part.samples)
+            for name, some in parts.items()
+            for length, part in zip(lengths[name], some, strict=True)
+        )
+        audio = torch.zeros(total * HOP, dtype=torch.int16)
+        classes = torch.full((total,), SILENCE, dtype=torch.uint8)
+        self.rows: dict[str, list[list[_Row]]] = {}
+        first = 0
+        for name, some in parts.items():
+            self.rows[name] = []
+            for length, part in zip(lengths[name], some, strict=True):
+                rows = []
+                for samples, notes in zip(part.samples, part.notes, strict=True):
+                    here = audio[first * HOP :][: length * HOP]
+                    here[: len(samples)] = torch.from_numpy(np.array(samples))
+                    classes[first : first + length] = torch.from_numpy(labels(notes, 0.0, length))
+                    energy = (here.double() / 32768).square().unflatten(0, (-1, HOP)).sum(1)
+                    rows.append(_Row(first, np.append(0.0, energy.cumsum(0).numpy())))
+                    first += length
+                self.rows[name].append(rows)
+        self._clips = audio.to(device).unfold(0, self.hops * HOP, HOP)
+        self._classes = classes.to(device).unfold(0, self.hops + 1, 1)
 
-    def draw(self, size: int, rng: np.random.Generator, device: torch.device = CPU) -> Batch:
+    def draw(self, size: int, rng: np.random.Generator) -> Batch:
         """A batch of `size` pairs of different instruments."""
-        items = [self._pair(rng) for _ in range(size)]
-        clips, classes = (torch.stack(part).to(device) for part in zip(*items, strict=True))
+        places = torch.from_numpy(np.array([self._pair(rng) for _ in range(size)]))
+        places = places.to(self.device)
         # [batch, clip, frames, bins]; a source, its examples and its twin sound alike.
-        spectra = spectrum(clips)
-        gains = _gains(size, rng).to(device)
+        spectra = spectrum(self._clips[places].float() / 32768)
+        gains = _gains(size, rng).to(self.device)
         source, other, twin = (
             spectra[:, k] * gains[:, owner, None] for k, owner in ((0, 0), (1, 1), (2, 0))
         )
-        examples = spectra[:, 3:].unflatten(1, (2, SOURCES)) * gains[:, None, :, None]
+        examples = spectra[:, 3:].abs().unflatten(1, (2, SOURCES)) * gains[:, None, :, None]
         return Batch(
             (source + other).abs()[:, None],
             (twin + other).abs()[:, None],
             source.abs()[:, None],
-            classes,
-            examples.abs().transpose(0, 1),
+            self._classes[places[:, 0]].long(),
+            examples.transpose(0, 1),
         )
 
-    def _pair(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Source, other, twin and examples, ``[3 + 2 * SOURCES, samples]``, and classes."""
-        names = rng.choice(sorted(self.parts), SOURCES, replace=False)
-        parts = [self.parts[n][int(rng.integers(len(self.parts[n])))] for n in names]
-        rows = [int(rng.integers(len(part.samples))) for part in parts]
-        twin_row = int(rng.integers(len(parts[0].samples)))
-        begin, other_begin = self._start(parts[0], rng), self._start(parts[1], rng)
-        clips = [
-            self._clip(parts[0], rows[0], begin),
-            self._clip(parts[1], rows[1], other_begin),
-            self._clip(parts[0], twin_row, begin),
-        ]
-        clips += [
-            self._sounding(part, row, rng)
-            for _ in range(2)
-            for part, row in zip(parts, rows, strict=True)
-        ]
-        frames = self.samples // HOP + 1
-        classes = labels(parts[0].notes[rows[0]], begin / SAMPLE_RATE, frames)
-        return torch.from_numpy(np.stack(clips)), torch.from_numpy(classes)
+    def _pair(self, rng: np.random.Generator) -> list[int]:
+        """Where source, other, twin and examples begin, in hops, ``3 + 2 * SOURCES`` of them."""
+        names = rng.choice(sorted(self.rows), SOURCES, replace=False)
+        parts = [self.rows[n][int(rng.integers(len(self.rows[n])))] for n in names]
+        rows = [part[int(rng.integers(len(part)))] for part in parts]
+        twin = parts[0][int(rng.integers(len(parts[0])))]
+        begin, other_begin = self._start(rows[0], rng), self._start(rows[1], rng)
+        places = [rows[0].first + begin, rows[1].first + other_begin, twin.first + begin]
+        return places + [row.first + self._sounding(row, rng) for _ in range(2) for row in rows]
 
-    def _start(self, part: Part, rng: np.random.Generator) -> int:
-        return int(rng.integers(max(part.samples.shape[1] - self.samples, 0) + 1))
+    def _start(self, row: _Row, rng: np.random.Generator) -> int:
+        """A place from which a clip does not reach past the end, but where the row is shorter."""
+        hops = len(row.energy) - 1 - (self.hops + 1)
+        return int(rng.integers(max(hops - self.hops, 0) + 1))
 
-    def _clip(self, part: Part, row: int, start: int) -> Audio:
-        return cut(part, row, start, self.samples)
-
-    def _sounding(self, part: Part, row: int, rng: np.random.Generator) -> Audio:
+    def _sounding(self, row: _Row, rng: np.random.Generator) -> int:
+        least = SILENT**2 * self.hops * HOP
         for _ in range(8):
-            clip = self._clip(part, row, self._start(part, rng))
-            if np.sqrt(np.mean(clip**2)) > SILENT:
+            start = self._start(row, rng)
+            if row.energy[start + self.hops] - row.energy[start] > least:
                 break
-        return clip
+        return start
 
 
 def cut(part: Part, row: int, start: int, samples: int) -> Audio:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rtsep_export.devices import best_device
+from rtsep_export.devices import best_device, mixed_precision
 from rtsep_export.query import losses
+from rtsep_export.query.folded import Folded
 from rtsep_export.query.networks import Model, QueryModel
 from rtsep_export.query.pairs import Batch, Pairs
 
@@ -41,21 +42,26 @@ class QueryTask:
         valid_pairs: int = VALID_PAIRS,
     ) -> None:
         self.model, self.batch = model, batch
-        self.pairs = Pairs(folder / "train", seconds)
-        valid, rng = Pairs(folder / "valid", seconds), np.random.default_rng(6)
-        size = min(VALID_BATCH, valid_pairs)
         self.device = best_device()
-        self.valid = [valid.draw(size, rng, self.device) for _ in range(valid_pairs // size)]
+        self.pairs = Pairs(folder / "train", seconds, self.device)
+        valid, rng = Pairs(folder / "valid", seconds, self.device), np.random.default_rng(6)
+        size = min(VALID_BATCH, valid_pairs)
+        self.valid = [valid.draw(size, rng) for _ in range(valid_pairs // size)]
         self.network: nn.Module = QueryModel(model).to(self.device)
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The sum of the model's losses on a random batch."""
-        terms = self._terms(self.network, self.pairs.draw(self.batch, rng, self.device))
-        figures = {name: float(value.detach()) for name, value in terms.items()}
-        return torch.stack(list(terms.values())).sum(), figures
+        batch = self.pairs.draw(self.batch, rng)
+        assert isinstance(self.network, QueryModel)
+        if self.device.type == "cuda":
+            with mixed_precision(self.device):
+                terms = self._terms(Folded(self.network), batch)
+        else:
+            terms = self._terms(self.network, batch)
+        values = torch.stack(list(terms.values()))
+        return values.sum(), dict(zip(terms, values.tolist(), strict=True))
 
-    def _terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        assert isinstance(network, QueryModel)
+    def _terms(self, network: QueryModel | Folded, batch: Batch) -> dict[str, Tensor]:
         sizes = batch.examples.shape
         queries = network.query(batch.examples.flatten(0, 2)[:, None]).unflatten(0, sizes[:3])
         terms = {"query": losses.query_loss(queries[0], queries[1])}
@@ -74,6 +80,7 @@ class QueryTask:
 
     def score(self, network: nn.Module) -> dict[str, float]:
         """The losses on fixed pairs."""
+        assert isinstance(network, QueryModel)
         found: dict[str, list[float]] = {}
         for batch in self.valid:
             for name, value in self._terms(network, batch).items():
