@@ -203,6 +203,36 @@ def segment_sdr(masks: Tensor, targets: Targets, head: str, blank: int, stride: 
     return 10 * torch.log10((signal + share) / (error + share))
 
 
+def segment_si_sdr(
+    masks: Tensor, targets: Targets, head: str, blank: int, stride: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How well every stem of every segment comes out, whatever its level; and at which.
+
+    Silence, the safest answer to plain SDR where much is unsure, is here worth nothing.
+    Parameters are those of `segment_sdr`.
+
+    Returns
+    -------
+    si_sdr : ``[batch, n_stems]``
+        Scale-invariant SDR in dB, between -30 and 30.
+    gain_db : ``[batch, n_stems]``
+        Of the stem, in what its mask lets through.
+    sounds : ``[batch, n_stems]``
+        Whether there is such a stem.
+    """
+    masks, energy, ratio, floor = _align(masks, targets, head, blank, stride)
+    masks = masks[:, :, : ratio.shape[2]]
+    energy = energy[:, :, None]
+    signal = (energy * ratio.square()).sum((1, 3)) + floor[:, :, : ratio.shape[2]].sum(1)
+    common = (energy * masks * ratio).sum((1, 3)).clamp_min(0.0)
+    found = (energy * masks.square()).sum((1, 3))
+    mix = energy.sum((1, 2, 3))[:, None]
+    share = common.square() / (signal * found + 1e-9 * mix.square() + 1e-12)
+    si_sdr = 10 * torch.log10((share + SHARE) / (1 - share.clamp_max(1.0) + SHARE))
+    gain_db = 20 * torch.log10((common + SHARE * signal + 1e-9) / (signal + 1e-9))
+    return si_sdr, gain_db, signal >= ABSENT * mix
+
+
 def segment_entropy(
     masks: Tensor, targets: Targets, head: str, blank: int, stride: int = 1
 ) -> Tensor:

@@ -9,7 +9,14 @@ import torch
 from rtsep.errors import RtsepError
 from rtsep_export.features import HEADS, TRANSCRIBER_HOP
 from rtsep_export.note_rolls import COLUMN, LOOKAHEAD, N_NOTES, rolls
-from rtsep_export.separation import SHAPES, SHARE, STRIDE, SeparationTask, segment_sdr
+from rtsep_export.separation import (
+    SHAPES,
+    SHARE,
+    STRIDE,
+    SeparationTask,
+    segment_sdr,
+    segment_si_sdr,
+)
 from rtsep_export.training import Schedule, train
 from rtsep_export.transcription import TranscriptionTask
 
@@ -43,6 +50,28 @@ def test_ideal_masks_beat_any_others():
     ideal = segment_sdr(torch.full((1, 8, 5, 3), 0.2), targets, "live", 0)
     for other in (0.0, 0.15, 0.3, 1.0):
         assert (segment_sdr(torch.full((1, 8, 5, 3), other), targets, "live", 0) < ideal).all()
+
+
+def test_scale_invariant_sdr_is_that_of_any_gain_and_the_gain_is_said():
+    rng = np.random.default_rng(2)
+    energy = torch.from_numpy(rng.uniform(0.5, 2, (1, 8, 3)).astype(np.float32))
+    ratio = torch.from_numpy(rng.uniform(0, 0.5, (1, 8, 2, 3)).astype(np.float32))
+    ratio[:, :, 1] = 0.0
+    targets = {"live": (energy, ratio, torch.zeros(1, 8, 3))}
+    masks = torch.from_numpy(rng.uniform(0, 0.5, (1, 8, 3, 3)).astype(np.float32))
+    found, gain_db, sounds = segment_si_sdr(masks, targets, "live", 0)
+    truth, guess = (row[:, :, 0] * energy.sqrt() for row in (ratio, masks))
+    gain = (truth * guess).sum() / truth.square().sum()
+    wanted = (gain * truth).square().sum() / (guess - gain * truth).square().sum()
+    assert float(found[0, 0]) == pytest.approx(float(10 * torch.log10(wanted)), abs=0.3)
+    assert float(gain_db[0, 0]) == pytest.approx(float(20 * torch.log10(gain)), abs=0.1)
+    assert sounds.tolist() == [[True, False]]
+    quiet, quiet_db, _ = segment_si_sdr(0.1 * masks, targets, "live", 0)
+    assert float(quiet[0, 0]) == pytest.approx(float(found[0, 0]), abs=1e-3)
+    assert float(quiet_db[0, 0]) == pytest.approx(float(gain_db[0, 0]) - 20, abs=0.2)
+    silent, silent_db, _ = segment_si_sdr(0.0 * masks, targets, "live", 0)
+    assert float(silent[0, 0]) < float(found[0, 0]) - 20
+    assert float(silent_db[0, 0]) < -50
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -14,10 +14,12 @@ from rtsep_export.query.live_segments import DeviceQueryMixes, QuerySegments
 from rtsep_export.query.losses import query_loss
 from rtsep_export.query.solos import Solos
 from rtsep_export.rendered import RenderedSongs
-from rtsep_export.separation import augment, segment_sdr
+from rtsep_export.separation import augment, segment_sdr, segment_si_sdr
 
 STRIDE = OFFLINE_HOP // SEPARATOR_HOP
 QUERY_WEIGHT = 1.0
+# What a decibel beside the right level costs, in decibels of SDR.
+GAIN_WEIGHT = 0.2
 
 
 class LiveQueryTask:
@@ -39,34 +41,42 @@ class LiveQueryTask:
         self.network: nn.Module = LiveQuery().to(self.device)
 
     def loss(self, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Negative SDR of what was asked for and of the rest, and equation 6."""
+        """Minus the worth of what comes out, and equation 6."""
         batch = {name: array.to(self.device) for name, array in self.mixes.draw(rng).items()}
         heard, blank = augment(batch["features"], rng)
         assert isinstance(self.network, LiveQuery)
         queries = self.network.query(batch["examples"].flatten(0, 1)[:, None])
         first, second = queries.unflatten(0, (-1, 2)).unbind(1)
-        sdr = self._sdr(self.network, heard, first, batch, blank)
+        worth, _ = self._worth(self.network, heard, first, batch, blank)
         apart = query_loss(first[None], second[None])
-        total = -sdr.mean() + QUERY_WEIGHT * apart
-        figures = {"sdr": float(sdr[:, 0].detach().mean()), "query": float(apart.detach())}
+        total = QUERY_WEIGHT * apart - worth.mean()
+        figures = {"worth": float(worth.detach().mean()), "query": float(apart.detach())}
         return total, figures
 
-    def _sdr(
+    def _worth(
         self, network: LiveQuery, heard: Tensor, query: Tensor, batch: Arrays, blank: int
-    ) -> Tensor:
-        """SDR in dB of the stem and of the rest, ``[batch, 2]``."""
+    ) -> tuple[Tensor, Tensor]:
+        """Of the stem asked for, in dB, and whether there is one, ``[batch]``.
+
+        Its scale-invariant SDR, less something for another level than it has; where there
+        is none, the SDR of silence, which falls with all that comes out.
+        """
         mask = network(heard, query, STRIDE)
         masks = torch.stack([mask, 1 - mask], dim=2)
         targets = {"live": (batch["energy"], batch["ratio"], batch["floor"])}
-        return segment_sdr(masks, targets, "live", blank, STRIDE)
+        sdr = segment_sdr(masks, targets, "live", blank, STRIDE)
+        si_sdr, gain_db, sounds = segment_si_sdr(masks, targets, "live", blank, STRIDE)
+        worth = torch.where(sounds, si_sdr - GAIN_WEIGHT * gain_db.abs(), sdr[:, :1])
+        return worth[:, 0], sounds[:, 0]
 
     def score(self, network: nn.Module) -> dict[str, float]:
-        """Mean SDR of what is asked for, where it sounds, on fixed mixes."""
+        """Mean worth of what is asked for, where it sounds, on fixed mixes."""
         assert isinstance(network, LiveQuery)
         found = []
         for segment in self.valid:
             batch = {name: array[None].to(self.device) for name, array in segment.items()}
             query = network.query(batch["examples"][:, :1])
-            if batch["ratio"].any():
-                found.append(float(self._sdr(network, batch["features"], query, batch, 0)[0, 0]))
+            worth, sounds = self._worth(network, batch["features"], query, batch, 0)
+            if sounds[0]:
+                found.append(float(worth[0]))
         return {"score": float(np.mean(found))}

@@ -202,7 +202,7 @@ def test_it_learns(tiny_solos):
     task = LiveQueryTask(tiny_solos, frames=160, batch=2)
     losses, figures = steps_on_one_batch(task, 10, 1e-3)
     assert losses[-1] < losses[0] - 0.3
-    assert set(figures) == {"sdr", "query"}
+    assert set(figures) == {"worth", "query"}
     with torch.no_grad():
         assert set(task.score(task.network.eval())) == {"score"}
 
