@@ -2,7 +2,7 @@
 
 ``rtsep-export render | train | bundle``, in this order, make the bundles that ship;
 ``tune`` and ``figures`` finish them.  ``solos`` beside the songs for query-live.  ``songs |
-learn | tables`` and ``parts | learn-query | tables`` are the papers' part.
+learn | tables`` and ``parts | learn-query | bundle-query | tables`` are the papers' part.
 """
 
 import sys
@@ -26,7 +26,7 @@ from rtsep_export.steer import cli as steer
 app = typer.Typer(
     name="rtsep-export",
     help="Data, networks, bundles: render, solos, train, bundle, tune, and figures once measured; "
-    "songs, learn, parts, learn-query and tables for the papers.",
+    "songs, learn, parts, learn-query, bundle-query and tables for the papers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,6 +41,7 @@ scores.tables.command()(steer.tagbox)
 app.command()(query.parts)
 app.command()(query.solos)
 app.command()(query.learn_query)
+app.command()(query.bundle_query)
 app.add_typer(scores.tables, name="tables")
 
 

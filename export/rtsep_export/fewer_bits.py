@@ -37,11 +37,11 @@ def to_eight(graph: Path) -> None:
 
 
 def to_sixteen(graph: Path) -> None:
-    """Keep a graph's matrices in 16 bits, in place; they are multiplied in 32."""
+    """Keep a graph's matrices and kernels in 16 bits, in place; they are multiplied in 32."""
     model = onnx.load(graph)
     casts = []
     for tensor in model.graph.initializer:
-        if len(tensor.dims) == 2 and tensor.data_type == TensorProto.FLOAT:
+        if len(tensor.dims) >= 2 and tensor.data_type == TensorProto.FLOAT:
             name, matrix = tensor.name, numpy_helper.to_array(tensor)
             tensor.CopyFrom(numpy_helper.from_array(matrix.astype(np.float16), name + SIXTEEN))
             casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))

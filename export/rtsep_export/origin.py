@@ -2,8 +2,10 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rtsep.bundle import Bundle
@@ -12,6 +14,7 @@ from rtsep.manifest import Training
 from rtsep.output_file import replacing
 from rtsep_export.collections import OPEN_COLLECTIONS
 from rtsep_export.network_names import NetworkName
+from rtsep_export.query.networks import SAMPLE_RATE
 from rtsep_export.query.solos import solos_folder
 from rtsep_export.render import FONTS
 
@@ -42,9 +45,35 @@ def training_record(run: Path, rendered: Path, network: NetworkName) -> Training
         # An interrupted rendering may have left a recipe without its solo.
         recipes["solos"] = [path for path in stated if path.with_suffix(".flac").is_file()]
         audio += [path.with_suffix(".flac") for path in recipes["solos"]]
+    start = run / START
+    begun = f" from {start.read_text()}" if start.is_file() else ""
+    return _record(run, rendered, recipes, audio, f"train {network}", begun)
+
+
+def parts_record(run: Path, parts: Path) -> Training:
+    """The same for a model that ``rtsep-export learn-query`` trained, in a run by its name.
+
+    Parameters
+    ----------
+    parts : Path
+        What ``rtsep-export parts`` wrote.
+    """
+    audio = sorted((parts / "train").glob("*/[!.]*.npy"))
+    recipes = {"parts": [path.with_suffix(".json") for path in audio]}
+    return _record(run, parts, recipes, audio, f"learn-query {run.resolve().name}", "")
+
+
+def _record(
+    run: Path,
+    folder: Path,
+    recipes: Mapping[str, Sequence[Path]],
+    audio: Sequence[Path],
+    command: str,
+    begun: str,
+) -> Training:
     for kind, paths in recipes.items():
         if not paths:
-            raise SetupError(f"no {kind} with their recipes in {rendered}", "what it learnt from")
+            raise SetupError(f"no {kind} with their recipes in {folder}", "what it learnt from")
     state_path = run / "state.pt"
     if not state_path.is_file():
         raise SetupError(f"no {state_path}", "a trained run")
@@ -60,8 +89,6 @@ def training_record(run: Path, rendered: Path, network: NetworkName) -> Training
         counts[collection, kind, recipe["licence"]] += 1
         fonts.add(recipe["font"])
     state = torch.load(state_path, weights_only=True, map_location="cpu")
-    start = run / START
-    begun = f" from {start.read_text()}" if start.is_file() else ""
     return Training(
         data=tuple(
             f"{c}: {n} {kind}, {licence}" for (c, kind, licence), n in sorted(counts.items())
@@ -69,7 +96,7 @@ def training_record(run: Path, rendered: Path, network: NetworkName) -> Training
         sound_fonts=tuple(f"{FONTS[f][1]} ({FONTS[f][2]})" for f in sorted(fonts)),
         audio_hours=round(sum(map(_seconds, audio)) / 3600, 2),
         command=(
-            f"rtsep-export train {network} --minutes {state['elapsed'] / 60:.0f} "
+            f"rtsep-export {command} --minutes {state['elapsed'] / 60:.0f} "
             f"({state['step']} steps on {state['device']}{begun})"
         ),
         remarks="rendered with FluidSynth and pedalboard; no recording of a performance",
@@ -85,6 +112,8 @@ def note_start(run: Path, bundle: Bundle) -> None:
 
 
 def _seconds(path: Path) -> float:
+    if path.suffix == ".npy":
+        return float(np.load(path, mmap_mode="r").size) / SAMPLE_RATE
     from pedalboard.io import AudioFile
 
     with AudioFile(str(path)) as file:

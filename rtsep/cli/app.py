@@ -119,7 +119,7 @@ def query(
     ] = None,
     model: Annotated[
         str, typer.Option(help="Query model, by name or path.", metavar="BUNDLE")
-    ] = "query-live",
+    ] = "query",
     file_format: Annotated[
         str, typer.Option("--format", help="wav (32-bit float) or flac (24 bits).")
     ] = "wav",
@@ -127,14 +127,14 @@ def query(
 ) -> None:
     r"""Take one instrument out of songs, named by an example of it.
 
-    OUTPUT/<song>/ holds <example>.wav and rest.wav.  A model for files, as the query paper
-    has them, writes the instrument's notes too, <song>.mid; the one that ships is for live
-    use and hears none.
+    OUTPUT/<song>/ holds <example>.wav, rest.wav and the instrument's notes, <song>.mid.
+    The model that ships knows two players at once; out of a band, --model query-live takes
+    more, as 'rtsep live --query' hears it, without notes.
 
     
     rtsep query duo.wav --example oboe.wav -o out
     rtsep query --enroll my-oboe oboe.wav
-    rtsep query duo.wav --example my-oboe --model msi.onnx --synthesize tune.mid -o out
+    rtsep query duo.wav --example my-oboe --synthesize tune.mid -o out
     """
     from rtsep.cli.query import query_files
 

@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from rtsep.errors import SetupError
 from rtsep_export.network_names import NetworkName
-from rtsep_export.origin import START, training_record
+from rtsep_export.origin import START, parts_record, training_record
+from rtsep_export.query.networks import SAMPLE_RATE
+from rtsep_export.query.parts import store_part
 from tests.rtsep.cli import write_audio
 
 SONG = {"song": "openmsx-one", "licence": "GPL-2", "font": "fluidr3"}
@@ -57,6 +60,24 @@ def test_a_separator_learns_from_songs_alone(learnt):
     record = training_record(run, rendered, NetworkName.separator)
     assert record.data == ("openmsx: 1 songs, GPL-2",)
     assert record.sound_fonts == ("fluid-soundfont-gm (MIT)",)
+
+
+def test_a_query_model_learns_from_parts_and_their_twins(tmp_path):
+    run, parts = tmp_path / "msi", tmp_path / "parts"
+    audio = np.zeros((3, 12 * SAMPLE_RATE), np.float32)
+    for split in ("train", "test"):
+        for name in ("000", "001"):
+            store_part(parts / split / "flute", name, audio, [[]] * 3, SOLO)
+    run.mkdir()
+    torch.save({"elapsed": 600.0, "step": 9, "device": "a GPU"}, run / "state.pt")
+    record = parts_record(run, parts)
+    assert record.data == ("openscore-quartets: 2 parts, CC0",)
+    assert record.sound_fonts == ("musescore-general-soundfont-lossless (MIT)",)
+    assert record.audio_hours == round(72 / 3600, 2)
+    assert record.command == "rtsep-export learn-query msi --minutes 10 (9 steps on a GPU)"
+    store_part(parts / "train" / "flute", "002", audio, [[]] * 3, SOLO | {"song": "URMP 01"})
+    with pytest.raises(SetupError, match="URMP 01 in the training parts"):
+        parts_record(run, parts)
 
 
 def test_what_may_not_ship_or_is_not_there_is_said(learnt):

@@ -1,4 +1,4 @@
-"""``rtsep-export parts | solos | learn-query | tables msi``: data, models and table of queries."""
+"""``rtsep-export parts | solos | learn-query | bundle-query | tables msi``: all of queries."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +85,36 @@ def learn_query(
         raise RtsepError(f"model {model}", f"one of {', '.join(MODELS)}")
     torch.set_num_threads(threads)
     _train(model, folder, runs, minutes, CLIP_S, BATCH, seed)
+
+
+def bundle_query(
+    run: Annotated[
+        Path, typer.Argument(help="A model's folder, of 'learn-query'.", show_default=False)
+    ],
+    folder: PartsFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The first bundle, FILE.onnx.")],
+    version: Annotated[str, typer.Option(help="The bundles' version.")] = "0.1.0",
+) -> None:
+    """Write a trained model's bundles, each with its origin in its manifest.
+
+    FILE.onnx, FILE-embed.onnx and, where the model takes pitch and timbre apart,
+    FILE-synthesise.onnx, which 'rtsep query' takes.
+    """
+    from rtsep_export.origin import parts_record
+    from rtsep_export.query.checkpoints import load_query_model
+    from rtsep_export.query.networks import MODELS
+    from rtsep_export.query.to_onnx import export_query_model
+    from rtsep_export.to_onnx import LICENCE, OPSET
+
+    model = MODELS.get(run.resolve().name)
+    if model is None or not model.separates:
+        able = ", ".join(name for name, model in MODELS.items() if model.separates)
+        raise RtsepError(f"a run called {run.resolve().name}", f"one of {able}")
+    record = parts_record(run, folder)
+    network = load_query_model(run / "model.pt", model)
+    for path in export_query_model(network, output, output.stem, record, version, LICENCE, bits=16):
+        size = path.stat().st_size / 1e6
+        Console().print(f"{path}: opset {OPSET}, {size:.1f} MB", markup=False, soft_wrap=True)
 
 
 def msi(

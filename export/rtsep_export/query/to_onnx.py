@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -61,9 +62,21 @@ def query_space(network: QueryModel | LiveQuery) -> str:
 
 
 def export_query_model(
-    network: QueryModel, path: Path, name: str, training: Training, version: str, licence: str
+    network: QueryModel,
+    path: Path,
+    name: str,
+    training: Training,
+    version: str,
+    licence: str,
+    *,
+    bits: Literal[16, 32] = 32,
 ) -> list[Path]:
     """Write the bundles of a model that separates; those beside `path` bear its name.
+
+    Parameters
+    ----------
+    bits : int
+        Of the weights' numbers.
 
     Returns
     -------
@@ -81,7 +94,7 @@ def export_query_model(
     for task, function in functions.items():
         manifest = _manifest(network, model, name, task, training, version, licence)
         target = part_path(path, task)
-        write_bundle(_Part(network, function), manifest, target, timed=TIMED)
+        write_bundle(_Part(network, function), manifest, target, bits=bits, timed=TIMED)
         written.append(target)
     return written
 

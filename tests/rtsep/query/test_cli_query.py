@@ -12,6 +12,7 @@ from rtsep.query import enrolled
 from tests.rtsep import models
 from tests.rtsep.cli import read_audio, write_audio
 
+LIVE = ("--model", "query-live")
 LOW_HZ, HIGH_HZ = 523.25, 1567.98  # C5, G6
 SECONDS = 2.5
 
@@ -131,7 +132,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(query):
         assert said in query.refuses("query", "duo.wav", *words, *common)
         assert query.files() == set()
     said = query.refuses("query", "duo.wav", "--example", "a", "-o", "out")
-    assert "no bundle at query-live" in said
+    assert "no bundle at query" in said
     (query.folder / "rest.wav").write_bytes((query.folder / "high.wav").read_bytes())
     words = ("query", "duo.wav", "--example", "rest.wav", "-o", "out", *common)
     assert "an example called rest" in query.refuses(*words)
@@ -154,6 +155,16 @@ def test_an_example_of_several_instruments_is_said_and_used(query):
     assert "duo/both.wav" in query.files()
 
 
+def test_the_model_that_ships_for_files_is_taken_where_none_is_named(query):
+    shipped = query.folder / ".models"
+    for path in query.folder.glob("test*.onnx"):
+        path.rename(shipped / path.name.replace("test", "query"))
+    words = ("duo.wav", "--example", "high.wav", "-o", "out")
+    outcome = query("query", *words)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert query.files() == {"duo/high.wav", "duo/rest.wav", "duo/duo.mid"}
+
+
 @pytest.fixture
 def shipped(query):
     """With a live model as it ships."""
@@ -164,12 +175,12 @@ def shipped(query):
 
 
 @pytest.mark.parametrize("rate", [22_050, 48_000])
-def test_the_model_that_ships_takes_an_instrument_out_of_a_song(shipped, rate):
+def test_the_live_model_takes_an_instrument_out_of_a_song(shipped, rate):
     mix = sine(LOW_HZ, rate) + sine(HIGH_HZ, rate)
     # Something plays from the first sample on.
     mix[:, : rate // 2] += 0.2 * np.sin(np.arange(rate // 2) * 2 * np.pi * HIGH_HZ / rate)
     write_audio(shipped.folder / "song.wav", mix, rate)
-    outcome = shipped("query", "song.wav", "--example", "high.wav", "-o", "out")
+    outcome = shipped("query", "song.wav", "--example", "high.wav", "-o", "out", *LIVE)
     assert (outcome.status, outcome.err) == (0, "")
     assert shipped.files() == {"song/high.wav", "song/rest.wav"}
     stem, rest = (read_audio(shipped.folder / f"out/song/{n}.wav") for n in ("high", "rest"))
@@ -180,22 +191,32 @@ def test_the_model_that_ships_takes_an_instrument_out_of_a_song(shipped, rate):
         np.testing.assert_allclose(stem[:, part], high[:, part], atol=0.02)
 
 
-def test_the_model_that_ships_plays_no_scores_and_hears_several_instruments(shipped):
-    words = ("query", "duo.wav", "--example", "high.wav", "--synthesize", "x.mid", "-o", "out")
+def test_the_live_model_plays_no_scores_and_hears_several_instruments(shipped):
+    words = (
+        "query",
+        *LIVE,
+        "duo.wav",
+        "--example",
+        "high.wav",
+        "--synthesize",
+        "x.mid",
+        "-o",
+        "out",
+    )
     assert "which plays no scores; expected a query model for files" in shipped.refuses(*words)
     assert shipped.files() == set()
     write_audio(shipped.folder / "both.wav", sine(LOW_HZ) + 1.05 * sine(HIGH_HZ))
-    outcome = shipped("query", "duo.wav", "--example", "both.wav", "-o", "out")
+    outcome = shipped("query", "duo.wav", "--example", "both.wav", "-o", "out", *LIVE)
     assert outcome.status == 0
     assert "is there more than one instrument in it" in outcome.err
 
 
-def test_a_name_is_enrolled_out_of_the_box(shipped):
-    outcome = shipped("query", "--enroll", "piccolo", "high.wav")
+def test_a_name_is_enrolled_for_the_live_model(shipped):
+    outcome = shipped("query", "--enroll", "piccolo", "high.wav", *LIVE)
     assert (outcome.status, outcome.err) == (0, "")
     kept = json.loads((enrolled.query_folder() / "piccolo.query.json").read_text())
     assert set(kept["vectors"]) == {models.QUERY_SPACE}
-    outcome = shipped("query", "duo.wav", "--example", "piccolo", "-o", "out")
+    outcome = shipped("query", "duo.wav", "--example", "piccolo", "-o", "out", *LIVE)
     assert (outcome.status, outcome.err) == (0, "")
     assert shipped.files() == {"duo/piccolo.wav", "duo/rest.wav"}
 

@@ -17,6 +17,7 @@ from rtsep.songs import find_separator
 from rtsep_export.cli import app
 from rtsep_export.imports import import_checkpoint
 from rtsep_export.query.networks import BINS, MODELS, QUERY, QueryModel
+from rtsep_export.query.parts import store_part
 from rtsep_export.query.to_onnx import REACH, export_query_model
 
 GOLDEN = Path(os.environ.get("RTSEP_DATA", "")) / "golden" / "msi"
@@ -67,6 +68,39 @@ def test_every_model_that_separates_becomes_bundles(name, tmp_path):
         np.testing.assert_allclose(found["logits"], logits, atol=1e-4)
     state = load_bundle(path).manifest.state
     assert (state.left, state.right) == ((2 * REACH, 0) if name == "causal" else (REACH, REACH))
+
+
+def test_a_trained_run_becomes_bundles_of_16_bits(tmp_path):
+    torch.manual_seed(0)
+    network = QueryModel(MODELS["msi"]).eval()
+    run_folder, parts, target = tmp_path / "msi", tmp_path / "parts", tmp_path / "asked.onnx"
+    run_folder.mkdir()
+    torch.save(network.state_dict(), run_folder / "model.pt")
+    torch.save({"elapsed": 60.0, "step": 5, "device": "a CPU"}, run_folder / "state.pt")
+    recipe = {"song": "openscore-quartets-two", "licence": "CC0", "font": "musescore"}
+    store_part(parts / "train" / "flute", "000", np.zeros((1, 1600), np.float32), [[]], recipe)
+    words = ["bundle-query", str(run_folder), str(parts), "-o", str(target), "--version", "0.2.0"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    bundle = load_bundle(target)
+    assert (bundle.name, bundle.manifest.version) == ("asked", "0.2.0")
+    assert bundle.manifest.training.data == ("openscore-quartets: 1 parts, CC0",)
+    whole = sum(weights.numel() for weights in network.parameters())
+    assert bundle.size_bytes < 2.2 * whole
+    mixture, query = torch.rand(1, 1, 70, BINS), torch.rand(1, QUERY)
+    found = run(target, mixture=mixture.numpy(), query=query.numpy())
+    with torch.no_grad():
+        for weights in network.parameters():
+            if weights.ndim > 1:
+                weights.copy_(weights.half())
+        separated, logits = network(mixture, query)
+    np.testing.assert_allclose(found["separated"], separated, atol=2e-3)
+    np.testing.assert_allclose(found["logits"], logits, atol=2e-3)
+    (tmp_path / "transcription").mkdir()
+    words[1] = str(tmp_path / "transcription")
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, RtsepError)
+    assert "a run called transcription" in str(refused.exception)
 
 
 @pytest.mark.parametrize("name", ["msi", "causal"])
