@@ -133,9 +133,13 @@ def plot(results: Results, path: Path) -> None:
             ]
             places = np.arange(len(heard)) + 0.8 * (offset + 0.5) / len(names) - 0.4
             axis.bar(places, means, 0.8 / len(names), label=MODELS[name].title)
-        axis.set_xticks(range(len(heard)), [i if INSTRUMENTS[i].seen else f"{i} *" for i in heard])
+        axis.set_xticks(
+            range(len(heard)),
+            [i if INSTRUMENTS[i].seen else f"{i} *" for i in heard],
+            rotation=15,
+        )
         axis.set_ylabel("SDR in dB" if measure == "sdr" else "precision")
-        axis.legend(ncols=len(names))
+        axis.legend(ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0))
         axis.grid(axis="y", alpha=0.3)
     axes[1].set_xlabel("* not heard in training")
     with replacing(path) as scratch:
