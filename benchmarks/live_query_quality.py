@@ -17,10 +17,10 @@ from benchmarks.clips import Clip, read_audio, rendered_clip, song_folders
 from rtsep.bundle import Bundle
 from rtsep.engine import QUERIED, Engine
 from rtsep.presets import PRESETS
-from rtsep.query.examples import at_rate, mono_at
 from rtsep.query.model import Embedder
 from rtsep.query.spectra import magnitudes
 from rtsep.rates import REFERENCE_RATE
+from rtsep.resample import at_rate, mono_at
 from rtsep_export.measures import is_silent, loudest, si_sdr
 from rtsep_export.query.solos import Solos, solos_folder
 from rtsep_export.query.voices import INSTRUMENTS

@@ -196,7 +196,7 @@ def measure_queries(args: argparse.Namespace) -> dict[str, Any]:
     if bundle.manifest.domain == "mask":
         separators, _ = common.open_models([PRESET], args.separator, args.transcriber)
         return measure_live(separators[PRESET], bundle, args.rendered, args.data, args.songs)
-    return measure_files(QueryModel(args.model), args.parts, args.data, args.pairs)
+    return measure_files(QueryModel(bundle), args.parts, args.data, args.pairs)
 
 
 def measure_files(

@@ -107,3 +107,19 @@ def _phases(up: int, down: int) -> Floats:
     window[np.abs(t) > reach] = 0.0
     rows = np.sinc(cutoff * t) * window
     return np.ascontiguousarray(rows / rows.sum(axis=1, keepdims=True), np.float32)
+
+
+def mono_at(audio: Floats, rate: int, target: int) -> Floats:
+    """All channels as one, at another rate."""
+    mono: Floats = audio.mean(axis=0, keepdims=True, dtype=np.float32)
+    (row,) = at_rate(mono, rate, target)
+    return np.asarray(row, np.float32)
+
+
+def at_rate(audio: Floats, rate: int, target: int) -> Floats:
+    """Audio [channels, samples] at another rate."""
+    if rate == target:
+        return audio
+    resampler = Resampler(rate, target, audio.shape[0])
+    converted: Floats = np.concatenate([resampler.process(audio), resampler.finish()], axis=1)
+    return converted

@@ -8,10 +8,10 @@ import numpy.typing as npt
 from rtsep.audio_files import AudioReader
 from rtsep.errors import AudioError
 from rtsep.query import enrolled
-from rtsep.query.live_model import AnyQueryModel, LiveModel
+from rtsep.query.live_model import AnyQueryModel
 from rtsep.query.model import Embedder, check_example
-from rtsep.query.spectra import magnitudes, mask
-from rtsep.resample import Resampler
+from rtsep.query.spectra import magnitudes
+from rtsep.resample import mono_at
 
 Floats = npt.NDArray[np.float32]
 
@@ -73,13 +73,9 @@ def remarks_on(model: AnyQueryModel, example: str, vector: Floats) -> list[str]:
     clip = Path(example)
     if enrolled.find_enrolled(example) is not None or not clip.is_file():
         return []
-    if isinstance(model, LiveModel):
-        audio, rate = read_clip(clip)
-        energies = [float(np.square(a).sum()) for a in (model.stem(audio, rate, vector), audio)]
-    else:
-        heard = read_example(model.embedder, clip)
-        kept = np.concatenate([estimate for _, estimate, _ in model.separate(heard, vector)])
-        energies = [float(a.sum()) for a in (mask(kept, heard) * heard**2, heard**2)]
+    audio, rate = read_clip(clip)
+    found = model.stem(audio, rate, vector).audio
+    energies = [float(np.square(a).sum()) for a in (found, audio)]
     share = energies[0] / max(energies[1], 1e-12)
     if share >= LEAST_SHARE:
         return []
@@ -87,19 +83,3 @@ def remarks_on(model: AnyQueryModel, example: str, vector: Floats) -> list[str]:
         f"{clip.name}: the model finds only {100 * share:.0f}% of it in what it names; "
         "is there more than one instrument in it, or one that it does not know?"
     ]
-
-
-def mono_at(audio: Floats, rate: int, target: int) -> Floats:
-    """All channels as one, at another rate."""
-    mono: Floats = audio.mean(axis=0, keepdims=True, dtype=np.float32)
-    (row,) = at_rate(mono, rate, target)
-    return np.asarray(row, np.float32)
-
-
-def at_rate(audio: Floats, rate: int, target: int) -> Floats:
-    """Audio [channels, samples] at another rate."""
-    if rate == target:
-        return audio
-    resampler = Resampler(rate, target, audio.shape[0])
-    converted: Floats = np.concatenate([resampler.process(audio), resampler.finish()], axis=1)
-    return converted

@@ -11,7 +11,7 @@ from rtsep.backend import Device
 from rtsep.bundle import Bundle, load_bundle
 from rtsep.engine import MAX_BLOCK, QUERIED, Engine
 from rtsep.presets import PRESETS
-from rtsep.query.model import Embedder, QueryModel, find_query_model
+from rtsep.query.model import Embedder, QueryModel, Stem, find_query_model
 from rtsep.separate import separate_audio
 
 Floats = npt.NDArray[np.float32]
@@ -49,8 +49,8 @@ class LiveModel:
         sample_rate: int,
         query: Floats,
         on_progress: Callable[[int, int], None] | None = None,
-    ) -> Floats:
-        """The stem that a query names, in time with the mix.
+    ) -> Stem:
+        """The stem that a query names.
 
         Parameters
         ----------
@@ -75,7 +75,7 @@ class LiveModel:
             found.append(block.stems[row].copy())
             if on_progress is not None:
                 on_progress(min(block.start, samples), samples)
-        return np.concatenate(found, axis=1)[:, lead:]
+        return Stem(np.concatenate(found, axis=1)[:, lead:])
 
 
 AnyQueryModel: TypeAlias = QueryModel | LiveModel
@@ -92,4 +92,4 @@ def open_query_model(name_or_path: str | Path, *, device: Device = "auto") -> An
     bundle = find_query_model(name_or_path)
     if bundle.manifest.domain == "mask":
         return LiveModel(bundle, device=device)
-    return QueryModel(name_or_path, device=device)
+    return QueryModel(bundle, device=device)

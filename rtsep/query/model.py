@@ -6,6 +6,7 @@ is one, ``msi-synthesise.onnx`` (a score in a stem's timbre).
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,9 @@ from rtsep.backend import Device, Session
 from rtsep.bundle import Bundle, load_bundle, of_task
 from rtsep.errors import AudioError, BundleError
 from rtsep.manifest import Chunk, Manifest
+from rtsep.query.spectra import magnitudes, mask, masked
+from rtsep.rates import native_rate
+from rtsep.resample import at_rate, mono_at
 
 Floats = npt.NDArray[np.float32]
 Task = Literal["query", "embed", "synthesise"]
@@ -72,13 +76,32 @@ class Embedder:
         return vector
 
 
+@dataclass(frozen=True)
+class Stem:
+    """What a query took out of a mix.
+
+    Attributes
+    ----------
+    audio : float32 [channels, samples]
+        In time with the mix, as long, at its rate.
+    magnitude : float32 [frames, bins] or None
+        Of the stem in one channel, where the model gives it.
+    logits : float32 [frames, classes] or None
+        Of its notes, silence last, where the model hears any.
+    """
+
+    audio: Floats
+    magnitude: Floats | None = None
+    logits: Floats | None = None
+
+
 class QueryModel:
-    """The bundles of a query model.
+    """The bundles of a query model for files.
 
     Parameters
     ----------
-    name_or_path : str or Path
-        Of the bundle that separates.
+    bundle : Bundle
+        The one that separates.
 
     Attributes
     ----------
@@ -89,12 +112,11 @@ class QueryModel:
     Raises
     ------
     BundleError
-        No query model, or its parts do not belong together.
+        A query model for live use, or its parts do not belong together.
     """
 
-    def __init__(self, name_or_path: str | Path, *, device: Device = "auto") -> None:
-        self._device = device
-        self._bundle = find_query_model(name_or_path)
+    def __init__(self, bundle: Bundle, *, device: Device = "auto") -> None:
+        self._device, self._bundle = device, bundle
         if self._bundle.manifest.domain != "spectrogram":
             raise BundleError(
                 f"bundle {self._bundle.name}, a query model for live use", "one for files"
@@ -118,6 +140,46 @@ class QueryModel:
         """Of the spectrograms."""
         assert self.manifest.spectrogram is not None
         return self.manifest.spectrogram.bins
+
+    def stem(
+        self,
+        mix: Floats,
+        sample_rate: int,
+        query: Floats,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Stem:
+        """The stem that a query names: the mix under a mask.
+
+        Parameters
+        ----------
+        mix : float32 [channels, samples]
+        sample_rate : int
+            Of the mix, in Hz.
+        query : float32 [query]
+        """
+        heard = self.heard(mix, sample_rate)
+        found: list[Floats] = []
+        logits: list[Floats] = []
+
+        def masks() -> Iterator[tuple[int, Floats]]:
+            for first, estimate, classes in self.separate(heard, query, on_progress):
+                found.append(estimate)
+                if classes is not None:
+                    logits.append(classes)
+                yield first, mask(estimate, heard[first : first + len(estimate)])
+
+        rate = native_rate(sample_rate)
+        hop = self.manifest.hop * rate // self.sample_rate
+        n_fft = 2 * round(self.n_fft * rate / self.sample_rate / 2)
+        audio = masked(at_rate(mix, sample_rate, rate), masks(), n_fft, hop)
+        audio = at_rate(audio, rate, sample_rate)[:, : mix.shape[1]]
+        audio = np.pad(audio, ((0, 0), (0, mix.shape[1] - audio.shape[1])))
+        return Stem(audio, np.concatenate(found), np.concatenate(logits) if logits else None)
+
+    def heard(self, mix: Floats, sample_rate: int) -> Floats:
+        """The magnitudes ``[frames, bins]`` that the networks hear of a mix."""
+        mono = mono_at(mix, sample_rate, self.sample_rate)
+        return magnitudes(mono, self.n_fft, self.manifest.hop, self.bins)
 
     def separate(
         self,

@@ -1,6 +1,6 @@
 """Whole files: the stem that a query names, what is left, its notes, a new score in it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -14,12 +14,9 @@ from rtsep.errors import BundleError
 from rtsep.midi_files import write_midi
 from rtsep.note_events import Note
 from rtsep.output_folder import OutputFolder
-from rtsep.query.examples import at_rate, mono_at
 from rtsep.query.live_model import AnyQueryModel, LiveModel
-from rtsep.query.model import QueryModel
+from rtsep.query.model import Stem
 from rtsep.query.score import play_score, read_score
-from rtsep.query.spectra import magnitudes, mask, masked
-from rtsep.rates import native_rate
 
 Floats = npt.NDArray[np.float32]
 OnProgress = Callable[[int, int], None]
@@ -87,23 +84,21 @@ def query_song(
         raise BundleError(
             f"bundle {model.name}, which plays no scores",
             "a query model for files, with --synthesize",
-            "name one with --model",
+            "leave --model out: the one that ships for files plays them",
         )
     played = None if score is None else read_score(score)
     with AudioReader(source) as reader, OutputFolder(folder, overwrite=overwrite) as out:
         mix = np.concatenate(list(reader.blocks()), axis=1)
         rate = reader.sample_rate
-        notes: list[Note] | None = None
         remarks: list[str] = []
-        if isinstance(model, LiveModel):
-            stem = model.stem(mix, rate, vector, on_progress)
-        else:
-            heard = magnitudes(mono_at(mix, rate, model.sample_rate), *_grid(model), model.bins)
-            stem, notes = _taken(model, mix, rate, heard, name, vector, on_progress)
+        found = model.stem(mix, rate, vector, on_progress)
+        notes = notes_of(found, name, model, rate)
+        stem = found.audio
         files = {f"{name}.{file_format}": (stem, rate), f"{REST}.{file_format}": (mix - stem, rate)}
         if notes is not None:
             write_midi(out.path / f"{folder.name}.mid", notes, rate, [name], drums=())
         if played is not None and score is not None and not isinstance(model, LiveModel):
+            heard = model.heard(mix, rate)
             audio, octaves = play_score(model, heard, vector, played, notes or [])
             files[f"{name}-{score.stem}.{file_format}"] = (audio[None], model.sample_rate)
             if octaves:
@@ -122,46 +117,18 @@ def query_song(
     return Queried(folder, written, notes or [], mix.shape[1], rate, wall_s, remarks)
 
 
-def _taken(
-    model: QueryModel,
-    mix: Floats,
-    rate: int,
-    heard: Floats,
-    name: str,
-    vector: Floats,
-    on_progress: OnProgress | None,
-) -> tuple[Floats, list[Note] | None]:
-    """The stem, shaped as the mix, and its notes, None where the model hears none."""
-    logits: list[Floats] = []
-    estimates: list[Floats] = []
+def notes_of(stem: Stem, name: str, model: AnyQueryModel, rate: int) -> list[Note] | None:
+    """Runs of frames in which one pitch sounds, as notes in samples at `rate`.
 
-    def masks() -> Iterator[tuple[int, Floats]]:
-        for first, estimate, classes in model.separate(heard, vector, on_progress):
-            estimates.append(estimate)
-            if classes is not None:
-                logits.append(classes)
-            yield first, mask(estimate, heard[first : first + len(estimate)])
-
-    work_rate = native_rate(rate)
-    hop = model.manifest.hop * work_rate // model.sample_rate
-    n_fft = 2 * round(model.n_fft * work_rate / model.sample_rate / 2)
-    stem = masked(at_rate(mix, rate, work_rate), masks(), n_fft, hop)
-    stem = at_rate(stem, work_rate, rate)[:, : mix.shape[1]]
-    stem = np.pad(stem, ((0, 0), (0, mix.shape[1] - stem.shape[1])))
-    if not logits:
-        return stem, None
-    sounding = np.concatenate(logits).argmax(1)
-    return stem, notes_of(sounding, np.concatenate(estimates), name, model, rate)
-
-
-def notes_of(
-    classes: npt.NDArray[np.int64], estimate: Floats, name: str, model: QueryModel, rate: int
-) -> list[Note]:
-    """Runs of frames in which one pitch sounds, as notes in samples at `rate`."""
+    None where the model hears no notes.
+    """
+    if stem.logits is None or stem.magnitude is None:
+        return None
+    classes = stem.logits.argmax(1)
     pitches = model.manifest.notes[0].pitches
-    level = np.sqrt((estimate**2).sum(1))
+    level = np.sqrt((stem.magnitude**2).sum(1))
     reference = max(float(level.max()), 1e-9)
-    frame = rate * model.manifest.hop / model.sample_rate
+    frame = rate * model.manifest.hop / model.manifest.sample_rate
     edges = [0, *(np.flatnonzero(np.diff(classes)) + 1).tolist(), len(classes)]
     notes = []
     for start, stop in pairwise(edges):
@@ -171,7 +138,3 @@ def notes_of(
             onset, offset = round(start * frame), round(stop * frame)
             notes.append(Note(name, pitches[int(classes[start])], velocity, onset, offset))
     return notes
-
-
-def _grid(model: QueryModel) -> tuple[int, int]:
-    return model.n_fft, model.manifest.hop

@@ -5,7 +5,7 @@ import pytest
 
 from rtsep.errors import AudioError, BundleError, OutputError
 from rtsep.query import enrolled
-from rtsep.query.model import QueryModel, check_example, part_path
+from rtsep.query.model import QueryModel, check_example, find_query_model, part_path
 from tests.rtsep import models
 
 BINS, SPLIT = models.QUERY_SPECTROGRAM.bins, models.QUERY_SPLIT
@@ -18,7 +18,7 @@ def path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(path):
-    return QueryModel(path, device="cpu")
+    return QueryModel(find_query_model(path), device="cpu")
 
 
 @pytest.fixture
@@ -68,22 +68,24 @@ def test_a_score_is_played_frame_by_frame(model):
 
 def test_what_is_no_query_model_is_refused(path, tmp_path):
     with pytest.raises(BundleError, match="a model to embed; expected one to query"):
-        QueryModel(part_path(path, "embed"))
+        QueryModel(find_query_model(part_path(path, "embed")))
     with pytest.raises(BundleError, match="a model to separate; expected one to query"):
-        QueryModel("live")
+        QueryModel(find_query_model("live"))
     (tmp_path / "alone.onnx").write_bytes(path.read_bytes())
     with pytest.raises(BundleError, match=r"no bundle at .*alone-embed\.onnx"):
-        QueryModel(tmp_path / "alone.onnx").embed(np.ones((100, BINS), np.float32))
+        QueryModel(find_query_model(tmp_path / "alone.onnx")).embed(
+            np.ones((100, BINS), np.float32)
+        )
 
     other = models.edit_manifest(
         part_path(path, "embed").read_bytes(), lambda f: f.update(query_space="f" * 32)
     )
     (tmp_path / "alone-embed.onnx").write_bytes(other)
     with pytest.raises(BundleError, match="for other query vectors than test"):
-        QueryModel(tmp_path / "alone.onnx")
+        QueryModel(find_query_model(tmp_path / "alone.onnx"))
     (tmp_path / "live.onnx").write_bytes(models.live_query())
     with pytest.raises(BundleError, match="a query model for live use; expected one for files"):
-        QueryModel(tmp_path / "live.onnx")
+        QueryModel(find_query_model(tmp_path / "live.onnx"))
 
 
 def test_silent_and_short_examples_are_refused():
