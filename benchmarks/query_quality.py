@@ -1,6 +1,6 @@
 """``quality.py --task query``: how well a query model takes out what an example names.
 
-A model that plays live is measured by `live_query_quality`, one for files here.
+A model that plays live is measured by `query_clips`, one for files there and here.
 
 Test pairs of ``rtsep-export parts`` are found by ``--parts`` or RTSEP_PARTS, real players
 by ``--data`` or RTSEP_DATA.  SDR is mir_eval's, of one source by itself; precision is
@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import common
-from benchmarks.live_query_quality import PRESET, measure_live
+from benchmarks.query_clips import PRESET, measure_clips, measure_live
 from rtsep.query.model import QueryModel, find_query_model
 from rtsep.query.score import play_score
-from rtsep.query.spectra import OverlapAdd, centred, magnitudes, mask, spectrum
+from rtsep.query.spectra import OverlapAdd, centred, mask, spectrum
+from rtsep.rates import REFERENCE_RATE
 from rtsep_export.query.evaluation import precision, sdr
 from rtsep_export.query.networks import LOWEST_NOTE, SILENCE
 from rtsep_export.query.pairs import TEST_S, Asked, fixed_pairs
@@ -58,9 +59,10 @@ class Estimate:
 
 def estimate(model: QueryModel, pair: Asked) -> Estimate:
     """Both ways from the estimate to audio, and the notes."""
-    n_fft, hop = model.n_fft, model.manifest.hop
-    query = model.embedder.embed(magnitudes(pair.example, n_fft, hop, model.bins))
-    heard = spectrum(centred(pair.mixture, n_fft), n_fft, hop, 0, len(pair.mixture) // hop + 1)
+    n_fft, hop, rate = model.n_fft, model.manifest.hop, model.sample_rate
+    query = model.embedder.embed(model.embedder.heard(pair.example[None], rate))
+    mixture = np.float32(model.heard(pair.mixture[None], rate)[1]) * pair.mixture
+    heard = spectrum(centred(mixture, n_fft), n_fft, hop, 0, len(mixture) // hop + 1)
     low, high = heard[:, : model.bins], heard[:, model.bins :]
     parts = list(model.separate(np.abs(low), query))
     found = np.concatenate([part for _, part, _ in parts])
@@ -68,7 +70,7 @@ def estimate(model: QueryModel, pair: Asked) -> Estimate:
     phase = low / np.maximum(np.abs(low), 1e-9)
     ways = []
     for spectra in (found * phase, mask(found, np.abs(low)) * low):
-        inverse = OverlapAdd(pair.mixture.shape, n_fft, hop)
+        inverse = OverlapAdd(mixture.shape, n_fft, hop)
         inverse.add(np.concatenate([spectra, 0 * high], axis=-1).astype(np.complex64), 0)
         ways.append(inverse.audio())
     if not logits:
@@ -126,9 +128,9 @@ def pitch_rows(model: QueryModel, pairs: Sequence[Asked]) -> list[Row]:
         about = INSTRUMENTS[name]
         base = (about.lowest + about.highest) // 2 - 6
         score = [(base + s, k * NOTE_S, (k + 1) * NOTE_S) for k, s in enumerate(SCALE)]
-        n_fft, hop = model.n_fft, model.manifest.hop
-        query = model.embedder.embed(magnitudes(pair.example, n_fft, hop, model.bins))
-        heard = magnitudes(pair.mixture, n_fft, hop, model.bins)
+        player, rate = model.score_embedder, model.sample_rate
+        query = player.embed(player.heard(pair.example[None], rate))
+        heard, _ = model.heard(pair.mixture[None], rate)
         audio, _ = play_score(model, heard, query, score, [])
         rows.append({"instrument": name, **pitch_agreement(audio, model.sample_rate, score)})
     return rows
@@ -193,10 +195,18 @@ def print_pitches(rows: Sequence[Row]) -> None:
 def measure_queries(args: argparse.Namespace) -> dict[str, Any]:
     """Print the tables of a model, for files or for live use, and give every figure."""
     bundle = find_query_model(args.model)
+    separators, _ = common.open_models([PRESET], args.separator, args.transcriber)
+    place = (separators[PRESET], args.rendered, args.data, args.songs)
     if bundle.manifest.domain == "mask":
-        separators, _ = common.open_models([PRESET], args.separator, args.transcriber)
-        return measure_live(separators[PRESET], bundle, args.rendered, args.data, args.songs)
-    return measure_files(QueryModel(bundle), args.parts, args.data, args.pairs)
+        return measure_live(bundle, *place)
+    model = QueryModel(bundle)
+    report = measure_files(model, args.parts, args.data, args.pairs)
+
+    def take(mix: Audio, query: Audio) -> Audio:
+        return model.stem(mix, REFERENCE_RATE, query).audio
+
+    report["clips"] = measure_clips(take, model.embedder, *place)
+    return report
 
 
 def measure_files(

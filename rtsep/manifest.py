@@ -54,10 +54,16 @@ class Spectrogram(Strict, frozen=True):
     """Magnitudes of a centred short-time transform under a periodic Hann window.
 
     A frame every `Manifest.hop` samples; of its ``n_fft // 2 + 1`` bins the lowest `bins`.
+
+    Attributes
+    ----------
+    level_db : float or None
+        RMS, in dB of full scale, to which a clip is brought before; None: heard as it is.
     """
 
     n_fft: Positive
     bins: Positive
+    level_db: Annotated[float, Meta(ge=-90.0, le=0.0)] | None = None
 
 
 class Taps(Strict, frozen=True, tag="taps"):

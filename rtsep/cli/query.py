@@ -8,10 +8,10 @@ from rtsep.cli.batch import known_format, result_names, run_batch
 from rtsep.cli.console import complain, one_line, stdout
 from rtsep.errors import AudioError, OutputError, RtsepError
 from rtsep.query import enrolled
-from rtsep.query.examples import query_vector, remarks_on
+from rtsep.query.examples import query_vector, remarks_on, score_vector
 from rtsep.query.live_model import AnyQueryModel, open_query_model
-from rtsep.query.model import LIVE, Embedder
-from rtsep.query.song import REST, OnProgress, Queried, query_song
+from rtsep.query.model import LIVE, Embedder, QueryModel
+from rtsep.query.song import REST, OnProgress, Queried, Score, query_song
 
 
 def query_files(
@@ -46,6 +46,7 @@ def query_files(
     name, vector = query_vector(network.embedder, example)
     if name == REST:
         raise OutputError(f"an example called {REST}", "another name", "rename the clip")
+    played = None if score is None else Score(score, score_vector(network, example))
     for remark in remarks_on(network, example, vector):
         complain(remark)
 
@@ -56,7 +57,7 @@ def query_files(
             output / song,
             name,
             vector,
-            score=score,
+            score=played,
             file_format=written,
             overwrite=overwrite,
             on_progress=on_progress,
@@ -77,12 +78,15 @@ def _enrol(
         )
     enrolled.check_name(name)
     clip = str(files[0])
-    vectors = [(model.manifest, query_vector(model.embedder, clip)[1])]
+    embedders = [model.embedder]
+    if isinstance(model, QueryModel) and model.plays_scores:
+        embedders.append(model.score_embedder)
     if LIVE in shipped_bundles():
-        live = load_bundle(LIVE)
-        if live.manifest.query_space != model.manifest.query_space:
-            vectors.append((live.manifest, query_vector(Embedder(live), clip)[1]))
-    for remark in remarks_on(model, clip, vectors[0][1]):
+        embedders.append(Embedder(load_bundle(LIVE)))
+    spaces = {embedder.manifest.query_space: embedder for embedder in reversed(embedders)}
+    vectors = [(own.manifest, query_vector(own, clip)[1]) for own in spaces.values()]
+    vector = next(v for m, v in vectors if m.query_space == model.manifest.query_space)
+    for remark in remarks_on(model, clip, vector):
         complain(remark)
     path = enrolled.enrol(name, vectors)
     stdout().print(one_line(f"{name}: {path}"), markup=False, soft_wrap=True)

@@ -6,17 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rtsep.audio_files import AudioReader
-from rtsep.errors import AudioError
+from rtsep.errors import AudioError, BundleError
 from rtsep.query import enrolled
-from rtsep.query.live_model import AnyQueryModel
+from rtsep.query.live_model import AnyQueryModel, LiveModel
 from rtsep.query.model import Embedder, check_example
-from rtsep.query.spectra import magnitudes
-from rtsep.resample import mono_at
 
 Floats = npt.NDArray[np.float32]
 
 # Of an example's energy, the share that its own query has to bring back.
-LEAST_SHARE = 0.6
+LEAST_SHARE = 0.45
 
 
 def query_vector(embedder: Embedder, example: str) -> tuple[str, Floats]:
@@ -42,6 +40,25 @@ def query_vector(embedder: Embedder, example: str) -> tuple[str, Floats]:
     return clip.stem, embedder.embed(read_example(embedder, clip))
 
 
+def score_vector(model: AnyQueryModel, example: str) -> Floats:
+    """The vector of an example for the part of a model that plays scores.
+
+    Raises
+    ------
+    AudioError
+        As of `query_vector`.
+    BundleError
+        The model plays none.
+    """
+    if isinstance(model, LiveModel) or not model.plays_scores:
+        raise BundleError(
+            f"bundle {model.name}, which plays no scores",
+            "a query model for files, with --synthesize",
+            "leave --model out: the one that ships for files plays them",
+        )
+    return query_vector(model.score_embedder, example)[1]
+
+
 def read_example(embedder: Embedder, clip: Path) -> Floats:
     """The magnitudes of a clip, as an embedder hears them.
 
@@ -52,8 +69,7 @@ def read_example(embedder: Embedder, clip: Path) -> Floats:
     """
     audio, rate = read_clip(clip)
     check_example(audio, rate, str(clip))
-    mono = mono_at(audio, rate, embedder.sample_rate)
-    return magnitudes(mono, embedder.n_fft, embedder.hop, embedder.bins)
+    return embedder.heard(audio, rate)
 
 
 def read_clip(clip: Path) -> tuple[Floats, int]:

@@ -2,11 +2,14 @@
 
 A model is one bundle that takes a stem out of a mixture, and beside it those of its other
 parts: ``msi.onnx``, ``msi-embed.onnx`` (the query vector of an example) and, where there
-is one, ``msi-synthesise.onnx`` (a score in a stem's timbre).
+is one, ``msi-synthesise.onnx`` (a score in a stem's timbre).  Where another network plays
+scores better, it understands queries of its own, and ``msi-synthesise-embed.onnx`` makes
+them.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +20,7 @@ from rtsep.backend import Device, Session
 from rtsep.bundle import Bundle, load_bundle, of_task
 from rtsep.errors import AudioError, BundleError
 from rtsep.manifest import Chunk, Manifest
-from rtsep.query.spectra import magnitudes, mask, masked
+from rtsep.query.spectra import level_gain, magnitudes, mask, masked
 from rtsep.rates import native_rate
 from rtsep.resample import at_rate, mono_at
 
@@ -41,8 +44,8 @@ class Embedder:
     Parameters
     ----------
     bundle : Bundle
-        Of the task "query", for files or for live use; its own part for examples lies
-        beside it.
+        Of the task "query", for files or for live use, or "synthesise"; its own part for
+        examples lies beside it.
 
     Raises
     ------
@@ -52,11 +55,24 @@ class Embedder:
 
     def __init__(self, bundle: Bundle, *, device: Device = "auto") -> None:
         self.manifest = bundle.manifest
-        own = _part(bundle, "embed")
-        assert own.manifest.spectrogram is not None
-        self.sample_rate, self.hop = own.manifest.sample_rate, own.manifest.hop
-        self.n_fft, self.bins = own.manifest.spectrogram.n_fft, own.manifest.spectrogram.bins
-        self._session = Session(own, device=device)
+        assert bundle.path is not None
+        own = of_task(load_bundle(part_path(bundle.path, "embed")), "embed")
+        if own.manifest.query_space != self.manifest.query_space:
+            raise BundleError(
+                f"bundle {own.name}, for other query vectors than {bundle.name}",
+                "the parts of one model",
+                "export them together",
+            )
+        self._own, self._session = own.manifest, Session(own, device=device)
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz, of what it hears."""
+        return self._own.sample_rate
+
+    def heard(self, audio: Floats, sample_rate: int) -> Floats:
+        """The magnitudes ``[frames, bins]`` that it hears of a clip ``[channels, samples]``."""
+        return _heard(self._own, audio, sample_rate)[0]
 
     def embed(self, magnitude: Floats) -> Floats:
         """The query vector of an example, ``[frames, bins]`` to ``[query]``.
@@ -141,6 +157,25 @@ class QueryModel:
         assert self.manifest.spectrogram is not None
         return self.manifest.spectrogram.bins
 
+    @property
+    def plays_scores(self) -> bool:
+        """Whether there is a part for it."""
+        return self._part_path("synthesise").is_file()
+
+    @cached_property
+    def score_embedder(self) -> Embedder:
+        """Makes the query vectors that `synthesise` understands.
+
+        Raises
+        ------
+        BundleError
+            The model plays no scores.
+        """
+        bundle = self._player()
+        if bundle.manifest.query_space == self.manifest.query_space:
+            return self.embedder
+        return Embedder(bundle, device=self._device)
+
     def stem(
         self,
         mix: Floats,
@@ -157,7 +192,7 @@ class QueryModel:
             Of the mix, in Hz.
         query : float32 [query]
         """
-        heard = self.heard(mix, sample_rate)
+        heard, _ = self.heard(mix, sample_rate)
         found: list[Floats] = []
         logits: list[Floats] = []
 
@@ -176,10 +211,9 @@ class QueryModel:
         audio = np.pad(audio, ((0, 0), (0, mix.shape[1] - audio.shape[1])))
         return Stem(audio, np.concatenate(found), np.concatenate(logits) if logits else None)
 
-    def heard(self, mix: Floats, sample_rate: int) -> Floats:
-        """The magnitudes ``[frames, bins]`` that the networks hear of a mix."""
-        mono = mono_at(mix, sample_rate, self.sample_rate)
-        return magnitudes(mono, self.n_fft, self.manifest.hop, self.bins)
+    def heard(self, mix: Floats, sample_rate: int) -> tuple[Floats, float]:
+        """The magnitudes ``[frames, bins]`` that the networks hear of a mix, and their gain."""
+        return _heard(self.manifest, mix, sample_rate)
 
     def separate(
         self,
@@ -203,7 +237,7 @@ class QueryModel:
         logits : float32 [count, classes] or None
             Of the notes, silence last, where the model hears any.
         """
-        session = self._open("query")
+        session = Session(self._bundle, device=self._device)
         session.inputs["query"][0] = query
         for first, part in self._chunks(magnitude, session.inputs["mixture"][0, 0]):
             session.run()
@@ -222,13 +256,15 @@ class QueryModel:
             Of the mixture.
         score : float32 [frames, classes]
             One 1 a frame, silence last.
+        query : float32 [query]
+            From the `score_embedder`.
 
         Raises
         ------
         BundleError
             The model plays no scores.
         """
-        session = self._open("synthesise")
+        session = Session(self._player(), device=self._device)
         session.inputs["query"][0] = query
         given, found = session.inputs["score"][0].T, []
         scores = self._chunks(score, given)
@@ -250,15 +286,20 @@ class QueryModel:
             window[max(-start, 0) : stop - start] = rows[max(start, 0) : stop]
             yield first, slice(state.left, state.left + min(state.chunk, len(rows) - first))
 
-    def _open(self, task: Task) -> Session:
-        bundle = self._bundle if task == "query" else _part(self._bundle, task)
-        if task != "query" and _grid(bundle.manifest) != _grid(self.manifest):
+    def _player(self) -> Bundle:
+        """The part that plays scores."""
+        bundle = of_task(load_bundle(self._part_path("synthesise")), "synthesise")
+        if _grid(bundle.manifest) != _grid(self.manifest):
             raise BundleError(
                 f"bundle {bundle.name} works on other spectrograms than {self.name}",
                 "the parts of one model",
                 "export them together",
             )
-        return Session(bundle, device=self._device)
+        return bundle
+
+    def _part_path(self, task: Task) -> Path:
+        assert self._bundle.path is not None
+        return part_path(self._bundle.path, task)
 
 
 def find_query_model(name_or_path: str | Path) -> Bundle:
@@ -291,16 +332,12 @@ def check_example(audio: Floats, sample_rate: int, label: str) -> None:
         raise AudioError(f"{label} is silent", "an example of the instrument alone")
 
 
-def _part(bundle: Bundle, task: Task) -> Bundle:
-    assert bundle.path is not None
-    part = of_task(load_bundle(part_path(bundle.path, task)), task)
-    if part.manifest.query_space != bundle.manifest.query_space:
-        raise BundleError(
-            f"bundle {part.name}, for other query vectors than {bundle.name}",
-            "the parts of one model",
-            "export them together",
-        )
-    return part
+def _heard(manifest: Manifest, audio: Floats, sample_rate: int) -> tuple[Floats, float]:
+    assert manifest.spectrogram is not None
+    mono = mono_at(audio, sample_rate, manifest.sample_rate)
+    gain = level_gain(mono, manifest.spectrogram.level_db)
+    n_fft, bins = manifest.spectrogram.n_fft, manifest.spectrogram.bins
+    return magnitudes(np.float32(gain) * mono, n_fft, manifest.hop, bins), gain
 
 
 def _grid(manifest: Manifest) -> tuple[object, ...]:

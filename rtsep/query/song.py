@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rtsep.audio_files import AudioReader, AudioWriter, Format
-from rtsep.errors import BundleError
 from rtsep.midi_files import write_midi
 from rtsep.note_events import Note
 from rtsep.output_folder import OutputFolder
-from rtsep.query.live_model import AnyQueryModel, LiveModel
-from rtsep.query.model import Stem
+from rtsep.query.live_model import AnyQueryModel
+from rtsep.query.model import QueryModel, Stem
 from rtsep.query.score import play_score, read_score
 
 Floats = npt.NDArray[np.float32]
@@ -24,6 +23,20 @@ OnProgress = Callable[[int, int], None]
 REST = "rest"
 LEAST_NOTE_FRAMES = 4
 RANGE_DB = 50.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """A MIDI file to be played, and the example's vector for what plays it.
+
+    Attributes
+    ----------
+    vector : float32 [query]
+        From `rtsep.query.examples.score_vector`.
+    """
+
+    path: Path
+    vector: Floats
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ def query_song(
     name: str,
     vector: Floats,
     *,
-    score: Path | None = None,
+    score: Score | None = None,
     file_format: Format = "wav",
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
@@ -71,8 +84,8 @@ def query_song(
     ----------
     name, vector
         From `rtsep.query.examples.query_vector`.
-    score : Path, optional
-        A MIDI file; its notes become ``<name>-<score>``, in the stem's timbre.
+    score : Score, optional
+        Its notes become ``<name>-<score>``, in the stem's timbre.
 
     Raises
     ------
@@ -80,13 +93,7 @@ def query_song(
         Something in it cannot be used; nothing is written.
     """
     started = perf_counter()
-    if score is not None and isinstance(model, LiveModel):
-        raise BundleError(
-            f"bundle {model.name}, which plays no scores",
-            "a query model for files, with --synthesize",
-            "leave --model out: the one that ships for files plays them",
-        )
-    played = None if score is None else read_score(score)
+    notes_to_play = None if score is None else read_score(score.path)
     with AudioReader(source) as reader, OutputFolder(folder, overwrite=overwrite) as out:
         mix = np.concatenate(list(reader.blocks()), axis=1)
         rate = reader.sample_rate
@@ -97,13 +104,15 @@ def query_song(
         files = {f"{name}.{file_format}": (stem, rate), f"{REST}.{file_format}": (mix - stem, rate)}
         if notes is not None:
             write_midi(out.path / f"{folder.name}.mid", notes, rate, [name], drums=())
-        if played is not None and score is not None and not isinstance(model, LiveModel):
-            heard = model.heard(mix, rate)
-            audio, octaves = play_score(model, heard, vector, played, notes or [])
-            files[f"{name}-{score.stem}.{file_format}"] = (audio[None], model.sample_rate)
+        if score is not None and notes_to_play is not None:
+            assert isinstance(model, QueryModel)
+            heard, gain = model.heard(mix, rate)
+            audio, octaves = play_score(model, heard, score.vector, notes_to_play, notes or [])
+            played = audio[None] / np.float32(gain)
+            files[f"{name}-{score.path.stem}.{file_format}"] = (played, model.sample_rate)
             if octaves:
                 remarks.append(
-                    f"{score.name} is moved by {octaves:+d} octaves, to the stem's range"
+                    f"{score.path.name} is moved by {octaves:+d} octaves, to the stem's range"
                 )
         for file, (audio, file_rate) in files.items():
             writer = AudioWriter(out.path / file, file_rate, audio.shape[0], file_format)

@@ -14,6 +14,8 @@ Floats = npt.NDArray[np.float32]
 Spectrum = npt.NDArray[np.complex64]
 
 BLOCK_FRAMES = 256
+# RMS that is not brought to any level.
+SILENT = 1e-5
 
 
 def hann(n_fft: int) -> Floats:
@@ -50,6 +52,12 @@ def spectrum(padded: Floats, n_fft: int, hop: int, first: int, count: int) -> Sp
     frames = np.lib.stride_tricks.sliding_window_view(part, n_fft, axis=-1)[..., ::hop, :]
     found: Spectrum = np.fft.rfft(frames * hann(n_fft), axis=-1).astype(np.complex64)
     return found
+
+
+def level_gain(audio: Floats, level_db: float | None) -> float:
+    """What brings audio to an RMS in dB of full scale; 1 for None, and for silence."""
+    rms = float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))) if audio.size else 0.0
+    return 1.0 if level_db is None or rms < SILENT else 10 ** (level_db / 20) / rms
 
 
 def magnitudes(audio: Floats, n_fft: int, hop: int, bins: int) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import common, quality
-from benchmarks.live_query_quality import DUOS
+from benchmarks.query_clips import DUOS
 from benchmarks.query_quality import pitch_agreement
 from rtsep_export.measures import loudest
 from rtsep_export.query.parts import store_part
@@ -39,11 +39,12 @@ def test_pairs_players_and_scales_are_measured(
 ) -> None:
     real = tmp_path / "data" / "real" / "duo"
     real.mkdir(parents=True)
-    for name in PITCHES:
+    players = {name: tune(name, 9.0, 44_100)[0][None] for name in PITCHES}
+    for name, played in players.items():
         audio, notes = tune(name, 9.0)
         store_part(tmp_path / "parts" / "test" / name, "000", audio[None], [notes], {})
-        write_audio(real / f"{name}.flac", tune(name, 9.0, 44_100)[0][None], 44_100)
-    write_audio(real / "mixture.flac", np.zeros((1, 100), np.float32), 44_100)
+        write_audio(real / f"{name}.flac", played, 44_100)
+    write_audio(real / "mixture.flac", sum(players.values()), 44_100)
     model = models.save_query_model(tmp_path)
     options = ("--task", "query", "--model", model, "--pairs", "1", "--parts", tmp_path / "parts")
     options += ("--data", tmp_path / "data", "--json", tmp_path / "report.json")
@@ -62,6 +63,8 @@ def test_pairs_players_and_scales_are_measured(
             assert row["precision"] is None
         else:
             assert row["precision"] > 0.9
+    assert [row["stem"] for row in report["clips"]] == sorted(PITCHES)
+    assert [row["queried"] > 10.0 for row in report["clips"]] == [True, True]
     for row in report["pitches"]:
         assert row["on_pitch"] > 0.9
         assert row["voiced"] > 0.5

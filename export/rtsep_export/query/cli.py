@@ -93,26 +93,22 @@ def bundle_query(
     ],
     folder: PartsFolder,
     output: Annotated[Path, typer.Option("--output", "-o", help="The first bundle, FILE.onnx.")],
+    player: Annotated[
+        Path | None,
+        typer.Option(help="Another run, whose model is to play the scores.", metavar="RUN"),
+    ] = None,
     version: Annotated[str, typer.Option(help="The bundles' version.")] = "0.1.0",
 ) -> None:
     """Write a trained model's bundles, each with its origin in its manifest.
 
     FILE.onnx, FILE-embed.onnx and, where the model takes pitch and timbre apart,
-    FILE-synthesise.onnx, which 'rtsep query' takes.
+    FILE-synthesise.onnx, which 'rtsep query' takes.  Another run's model that plays the
+    scores brings FILE-synthesise-embed.onnx besides.
     """
-    from rtsep_export.origin import parts_record
-    from rtsep_export.query.checkpoints import load_query_model
-    from rtsep_export.query.networks import MODELS
-    from rtsep_export.query.to_onnx import export_query_model
-    from rtsep_export.to_onnx import LICENCE, OPSET
+    from rtsep_export.query.bundles import write_query_bundles
+    from rtsep_export.to_onnx import OPSET
 
-    model = MODELS.get(run.resolve().name)
-    if model is None or not model.separates:
-        able = ", ".join(name for name, model in MODELS.items() if model.separates)
-        raise RtsepError(f"a run called {run.resolve().name}", f"one of {able}")
-    record = parts_record(run, folder)
-    network = load_query_model(run / "model.pt", model)
-    for path in export_query_model(network, output, output.stem, record, version, LICENCE, bits=16):
+    for path in write_query_bundles(run, folder, output, version, player):
         size = path.stat().st_size / 1e6
         Console().print(f"{path}: opset {OPSET}, {size:.1f} MB", markup=False, soft_wrap=True)
 

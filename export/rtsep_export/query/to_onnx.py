@@ -1,7 +1,7 @@
 """A query model as bundles: what separates, what makes queries, what plays scores."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +35,7 @@ PITCHES = tuple(range(networks.LOWEST_NOTE, networks.LOWEST_NOTE + networks.NOTE
 TIMED = dict.fromkeys(
     ("mixture", "separated", "synthesised", "query_spectrogram", "logits", "score"), 2
 )
+PARTS: Sequence[Task] = ("query", "embed", "synthesise")
 DESCRIPTIONS: dict[Task, str] = {
     "query": "one stem of a mixture, by a query vector",
     "embed": "the query vector of an example",
@@ -70,6 +71,8 @@ def export_query_model(
     licence: str,
     *,
     bits: Literal[16, 32] = 32,
+    tasks: Sequence[Task] = PARTS,
+    level_db: float | None = None,
 ) -> list[Path]:
     """Write the bundles of a model that separates; those beside `path` bear its name.
 
@@ -77,6 +80,10 @@ def export_query_model(
     ----------
     bits : int
         Of the weights' numbers.
+    tasks : sequence of str
+        Which of them, where the model can; the first one at `path` itself.
+    level_db : float, optional
+        As of `rtsep.manifest.Spectrogram`.
 
     Returns
     -------
@@ -91,10 +98,15 @@ def export_query_model(
     if model.disentangles:
         functions["synthesise"] = network.synthesise
     written = []
-    for task, function in functions.items():
-        manifest = _manifest(network, model, name, task, training, version, licence)
-        target = part_path(path, task)
-        write_bundle(_Part(network, function), manifest, target, bits=bits, timed=TIMED)
+    for task in tasks:
+        if task not in functions:
+            continue
+        beside = task != tasks[0]
+        own = f"{name}-{task}" if beside else name
+        manifest = _manifest(network, model, own, task, training, version, licence, level_db)
+        target = part_path(path, task) if beside else path
+        part = _Part(network, functions[task])
+        write_bundle(part, manifest, target, bits=bits, timed=TIMED)
         written.append(target)
     return written
 
@@ -107,13 +119,14 @@ def _manifest(
     training: Training,
     version: str,
     licence: str,
+    level_db: float | None = None,
 ) -> Manifest:
     """Of a part that works on spectrograms."""
     hears_notes = model.transcribes and task != "embed"
     reach = 0 if task == "embed" else REACH
     return Manifest(
         format=FORMAT_VERSION,
-        name=name if task == "query" else f"{name}-{task}",
+        name=name,
         version=version,
         description=f"{model.title}: {DESCRIPTIONS[task]}",
         licence=licence,
@@ -123,7 +136,7 @@ def _manifest(
         sample_rate=networks.SAMPLE_RATE,
         hop=networks.HOP,
         lookahead=0,
-        spectrogram=Spectrogram(n_fft=networks.N_FFT, bins=networks.BINS),
+        spectrogram=Spectrogram(n_fft=networks.N_FFT, bins=networks.BINS, level_db=level_db),
         query=live.QUERY if isinstance(network, LiveQuery) else networks.QUERY,
         query_space=query_space(network),
         state=Chunk(
@@ -181,6 +194,6 @@ def export_live_query(
         training=training,
     )
     write_bundle(_LiveStep(network), manifest, path, bits=8 if int8 else 32)
-    embed = _manifest(network, LIVE, name, "embed", training, version, LICENCE)
+    embed = _manifest(network, LIVE, f"{name}-embed", "embed", training, version, LICENCE)
     write_bundle(_Part(network, network.query), embed, part_path(path, "embed"), timed=TIMED)
     return [path, part_path(path, "embed")]

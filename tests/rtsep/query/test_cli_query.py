@@ -103,6 +103,35 @@ def test_a_score_is_played_in_the_stems_range(query):
         assert abs(peak - hertz) < 12
 
 
+def test_scores_are_played_by_queries_of_their_own_where_the_player_has_some(query):
+    def of_another_space(fields):
+        fields.update(query_space="e" * 32)
+
+    for old, new in {"synthesise": "synthesise", "embed": "synthesise-embed"}.items():
+        data = (query.folder / f"test-{old}.onnx").read_bytes()
+        edited = models.edit_manifest(data, of_another_space)
+        (query.folder / f"test-{new}.onnx").write_bytes(edited)
+    run(query, "--enroll", "piccolo", "high.wav")
+    kept = json.loads((enrolled.query_folder() / "piccolo.query.json").read_text())
+    assert set(kept["vectors"]) == {models.QUERY_SPACE, "e" * 32}
+    tune = mido.MidiFile(tracks=[mido.MidiTrack()])
+    tune.tracks[0].append(mido.Message("note_on", note=91, velocity=90, time=0))
+    tune.tracks[0].append(mido.Message("note_off", note=91, time=960))
+    tune.save(query.folder / "tune.mid")
+    for example, output in {"piccolo": "by-name", "high.wav": "by-clip"}.items():
+        run(query, "duo.wav", "--example", example, "--synthesize", "tune.mid", "-o", output)
+    one, other = (
+        read_audio(query.folder / place)
+        for place in ("by-name/duo/piccolo-tune.wav", "by-clip/duo/high-tune.wav")
+    )
+    np.testing.assert_array_equal(one, other)
+    kept["vectors"].pop("e" * 32)
+    (enrolled.query_folder() / "piccolo.query.json").write_text(json.dumps(kept))
+    words = ("duo.wav", "--example", "piccolo", "--synthesize", "tune.mid", "-o", "none")
+    said = query.refuses("query", *words, "--model", "test.onnx")
+    assert "a query of another model" in said
+
+
 def test_what_cannot_be_used_is_refused_in_one_line(query):
     write_audio(query.folder / "silent.wav", np.zeros((1, 48_000), np.float32))
     write_audio(query.folder / "short.wav", sine(HIGH_HZ)[:, 24_000:34_000])

@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 from rtsep.bundle import load_bundle
 from rtsep.errors import BundleError, RtsepError
 from rtsep.manifest import Training
-from rtsep.query.model import part_path
+from rtsep.query.model import QueryModel as RuntimeModel
+from rtsep.query.model import find_query_model, part_path
 from rtsep.songs import find_separator
 from rtsep_export.cli import app
 from rtsep_export.imports import import_checkpoint
+from rtsep_export.query.checkpoints import load_query_model
 from rtsep_export.query.networks import BINS, MODELS, QUERY, QueryModel
 from rtsep_export.query.parts import store_part
 from rtsep_export.query.to_onnx import REACH, export_query_model
@@ -70,18 +72,33 @@ def test_every_model_that_separates_becomes_bundles(name, tmp_path):
     assert (state.left, state.right) == ((2 * REACH, 0) if name == "causal" else (REACH, REACH))
 
 
-def test_a_trained_run_becomes_bundles_of_16_bits(tmp_path):
+@pytest.fixture
+def runs(tmp_path):
+    """Folders of two trained models, and of the part they learnt from."""
     torch.manual_seed(0)
-    network = QueryModel(MODELS["msi"]).eval()
-    run_folder, parts, target = tmp_path / "msi", tmp_path / "parts", tmp_path / "asked.onnx"
-    run_folder.mkdir()
-    torch.save(network.state_dict(), run_folder / "model.pt")
-    torch.save({"elapsed": 60.0, "step": 5, "device": "a CPU"}, run_folder / "state.pt")
+    for name in ("msi", "msi-dis"):
+        (tmp_path / name).mkdir()
+        torch.save(QueryModel(MODELS[name]).state_dict(), tmp_path / name / "model.pt")
+        state = {"elapsed": 60.0, "step": 5, "device": "a CPU"}
+        torch.save(state, tmp_path / name / "state.pt")
     recipe = {"song": "openscore-quartets-two", "licence": "CC0", "font": "musescore"}
-    store_part(parts / "train" / "flute", "000", np.zeros((1, 1600), np.float32), [[]], recipe)
-    words = ["bundle-query", str(run_folder), str(parts), "-o", str(target), "--version", "0.2.0"]
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
+    silence = np.zeros((1, 1600), np.float32)
+    store_part(tmp_path / "parts" / "train" / "flute", "000", silence, [[]], recipe)
+    return tmp_path
+
+
+def bundle_query(runs, model, *words):
+    target = runs / "asked.onnx"
+    places = [str(runs / model), str(runs / "parts"), "-o", str(target)]
+    done = CliRunner().invoke(app, ["bundle-query", *places, *map(str, words)])
+    if done.exception is not None:
+        raise done.exception
+    return target
+
+
+def test_a_trained_run_becomes_bundles_of_16_bits(runs):
+    target = bundle_query(runs, "msi", "--version", "0.2.0")
+    network = load_query_model(runs / "msi" / "model.pt", MODELS["msi"])
     bundle = load_bundle(target)
     assert (bundle.name, bundle.manifest.version) == ("asked", "0.2.0")
     assert bundle.manifest.training.data == ("openscore-quartets: 1 parts, CC0",)
@@ -96,11 +113,31 @@ def test_a_trained_run_becomes_bundles_of_16_bits(tmp_path):
         separated, logits = network(mixture, query)
     np.testing.assert_allclose(found["separated"], separated, atol=2e-3)
     np.testing.assert_allclose(found["logits"], logits, atol=2e-3)
-    (tmp_path / "transcription").mkdir()
-    words[1] = str(tmp_path / "transcription")
-    refused = CliRunner().invoke(app, words)
-    assert isinstance(refused.exception, RtsepError)
-    assert "a run called transcription" in str(refused.exception)
+    for model, words in {"transcription": (), "msi": ("--player", runs / "multi-task")}.items():
+        with pytest.raises(RtsepError, match=r"a run called (transcription|multi-task)"):
+            bundle_query(runs, model, *words)
+
+
+def test_another_runs_model_plays_scores_by_queries_of_its_own(runs):
+    target = bundle_query(runs, "msi", "--player", runs / "msi-dis")
+    model = RuntimeModel(find_query_model(target), device="cpu")
+    assert model.plays_scores
+    assert model.score_embedder is not model.embedder
+    assert load_bundle(part_path(target, "synthesise")).name == "asked-synthesise"
+    assert model.score_embedder.manifest.training.command.startswith(
+        "rtsep-export learn-query msi-dis "
+    )
+    network = load_query_model(runs / "msi-dis" / "model.pt", MODELS["msi-dis"])
+    example = torch.rand(300, BINS)
+    with torch.no_grad():
+        wanted = network.query(example[None, None])[0]
+    query = model.score_embedder.embed(example.numpy())
+    np.testing.assert_allclose(query, wanted, atol=2e-3)
+    score = np.zeros((40, 89), np.float32)
+    score[:, 40] = 1.0
+    assert model.synthesise(example[:40].numpy(), score, query).shape == (40, BINS)
+    alone = bundle_query(runs, "msi")
+    assert RuntimeModel(find_query_model(alone), device="cpu").plays_scores
 
 
 @pytest.mark.parametrize("name", ["msi", "causal"])

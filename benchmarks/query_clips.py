@@ -1,11 +1,12 @@
-"""``quality.py --task query`` for a model that plays live: what it takes out as a mix plays.
+"""``quality.py --task query``: what a query model takes out of songs, duos and recordings.
 
-Every stem of every clip is asked for by the loudest seconds of its first half, and measured
-in the second: scale-invariant SDR, beside the mixture and, where the separator has a stem
-of that name, beside that stem of an engine that nothing is asked of.
+Of a model for live use it is what it takes out as a mix plays.  Every stem of every clip is
+asked for by the loudest seconds of its first half, and measured in the second:
+scale-invariant SDR, beside the mixture and, where the separator has a stem of that name,
+beside that stem of an engine that nothing is asked of.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from rtsep.bundle import Bundle
 from rtsep.engine import QUERIED, Engine
 from rtsep.presets import PRESETS
 from rtsep.query.model import Embedder
-from rtsep.query.spectra import magnitudes
 from rtsep.rates import REFERENCE_RATE
 from rtsep.resample import at_rate, mono_at
 from rtsep_export.measures import is_silent, loudest, si_sdr
@@ -27,6 +27,8 @@ from rtsep_export.query.voices import INSTRUMENTS
 
 Audio = common.Audio
 Row = dict[str, Any]
+# A stem of a mix at the reference rate, by a query.
+Take = Callable[[Audio, Audio], Audio]
 
 PRESET = "live"
 EXAMPLE_S, RENDERED_S = 3.0, 20.0
@@ -77,11 +79,14 @@ def played(engine: Engine, mix: Audio, query: Audio | None = None) -> dict[str, 
 
 
 def clip_rows(
-    engine: Engine, plain: Engine, embedder: Embedder, dataset: str, clip: Clip
+    take: Take, plain: Engine, embedder: Embedder, dataset: str, clip: Clip
 ) -> Iterator[Row]:
     """A row for every stem that sounds in both halves, and not alone.
 
-    The plain engine is asked nothing.
+    Parameters
+    ----------
+    plain : Engine
+        That is asked nothing.
     """
     half = clip.mix.shape[1] // 2
     separated = played(plain, clip.mix[:, half:])
@@ -92,8 +97,8 @@ def clip_rows(
             continue
         heard = mono_at(audio[:, :half], clip.sample_rate, rate)
         example = heard[loudest(heard, round(EXAMPLE_S * rate))]
-        query = embedder.embed(magnitudes(example, embedder.n_fft, embedder.hop, embedder.bins))
-        found = played(engine, clip.mix[:, half:], query)[QUERIED]
+        query = embedder.embed(embedder.heard(example[None], rate))
+        found = take(np.ascontiguousarray(clip.mix[:, half:]), query)
         samples = found.shape[1]
         true, mix = (whole[:, half : half + samples] for whole in (audio, clip.mix))
         before = si_sdr(true, mix)
@@ -110,13 +115,30 @@ def clip_rows(
 
 
 def measure_live(
-    separator: Bundle, bundle: Bundle, rendered: Path | None, data: Path | None, songs: int
+    bundle: Bundle, separator: Bundle, rendered: Path | None, data: Path | None, songs: int
 ) -> dict[str, Any]:
-    """Print the tables of what is there, and give every figure."""
+    """Print the tables of what is there, of a model for live use, and give every figure."""
     engine = Engine(separator, None, PRESETS[PRESET], query=bundle, device="cpu")
-    plain = Engine(separator, None, PRESETS[PRESET], device="cpu")
+
+    def take(mix: Audio, query: Audio) -> Audio:
+        return played(engine, mix, query)[QUERIED]
+
     embedder = Embedder(bundle, device="cpu")
-    report: dict[str, Any] = {"model": bundle.name, "rows": []}
+    rows = measure_clips(take, embedder, separator, rendered, data, songs)
+    return {"model": bundle.name, "rows": rows}
+
+
+def measure_clips(
+    take: Take,
+    embedder: Embedder,
+    separator: Bundle,
+    rendered: Path | None,
+    data: Path | None,
+    songs: int,
+) -> list[Row]:
+    """Print the tables of what is there, and give all rows."""
+    plain = Engine(separator, None, PRESETS[PRESET], device="cpu")
+    all_rows: list[Row] = []
     sets: list[tuple[str, Iterable[Clip]]] = []
     if rendered is None:
         print("rendered songs left out: give --rendered or set RTSEP_RENDERED\n")
@@ -136,11 +158,11 @@ def measure_live(
         with common.progress() as bar:
             task = bar.add_task(dataset, total=None)
             for clip in clips:
-                rows += clip_rows(engine, plain, embedder, dataset, clip)
+                rows += clip_rows(take, plain, embedder, dataset, clip)
                 bar.advance(task)
         print_rows(rows, dataset)
-        report["rows"] += rows
-    return report
+        all_rows += rows
+    return all_rows
 
 
 def gain_db(part: Audio, found: Audio) -> float:
@@ -165,7 +187,7 @@ def print_rows(rows: Sequence[Row], dataset: str) -> None:
         means += [f"{np.median([row[m] for row in mine]):.0f}" for m in ("level", "rest")]
         table.append([title, str(len(mine)), *means])
     common.print_table(
-        f"By example, live: SI-SDR of the mixture and improvement over it, dB: {dataset}, "
+        f"By example: SI-SDR of the mixture and improvement over it, dB: {dataset}, "
         f"second half of every clip, {len(rows)} stems; median level in dB of what is asked for, "
         "and of the rest, in what comes out",
         ("stem", "clips", "mixture", "by example", "the separator's own stem", "level", "rest"),
