@@ -54,6 +54,27 @@ def test_chunks_join_without_a_seam(model, frames):
     assert seen[-1] == (frames, frames)
 
 
+def test_a_model_that_learnt_at_one_level_hears_any_clip_at_it(path, tmp_path):
+    def level(fields):
+        fields["spectrogram"]["level_db"] = -20.0
+
+    for task in ("query", "embed"):
+        data = models.edit_manifest(part_path(path, task).read_bytes(), level)
+        part_path(tmp_path / "asked.onnx", task).write_bytes(data)
+    model = QueryModel(find_query_model(tmp_path / "asked.onnx"), device="cpu")
+    sine = np.sin(np.arange(32_000) * 2 * np.pi * 440 / 16_000).astype(np.float32)[None]
+    loud, loud_gain = model.heard(0.5 * sine, 16_000)
+    quiet, quiet_gain = model.heard(0.01 * sine, 16_000)
+    assert loud_gain == pytest.approx(0.1 * 2**0.5 / 0.5, rel=1e-3)
+    assert quiet_gain == pytest.approx(50 * loud_gain, rel=1e-3)
+    np.testing.assert_allclose(quiet, loud, atol=1e-3)
+    heard = model.embedder.heard(0.01 * sine, 16_000)
+    np.testing.assert_allclose(heard, loud, atol=1e-3)
+    assert model.heard(0.0 * sine, 16_000)[1] == 1.0
+    taken = model.stem(0.01 * sine, 16_000, np.array([1.0, 0.0], np.float32)).audio
+    np.testing.assert_allclose(taken[:, 4000:-4000], 0.01 * sine[:, 4000:-4000], atol=1e-4)
+
+
 def test_a_score_is_played_frame_by_frame(model):
     score = np.zeros((230, len(models.QUERY_NOTES.pitches) + 1), np.float32)
     score[:, -1] = 1.0
