@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from benchmarks import common
 from benchmarks.query_clips import PRESET, measure_clips, measure_live
+from rtsep.query.live_model import AnyQueryModel, LiveModel
 from rtsep.query.model import QueryModel, find_query_model
 from rtsep.query.score import play_score
 from rtsep.query.spectra import OverlapAdd, centred, mask, spectrum
@@ -46,19 +47,25 @@ class Estimate:
 
     Attributes
     ----------
-    phased, masked : float32 array, shape (samples,)
-        The estimated magnitudes with the mixture's phase; the mixture under their mask.
+    phased : float32 array, shape (samples,), or None
+        The estimated magnitudes with the mixture's phase.
+    masked : float32 array, shape (samples,)
+        The mixture under a mask.
     classes : int array, shape (frames,), or None
         As of `rtsep_export.query.pairs.Asked`.
     """
 
-    phased: Audio
+    phased: Audio | None
     masked: Audio
     classes: npt.NDArray[np.int64] | None
 
 
-def estimate(model: QueryModel, pair: Asked) -> Estimate:
-    """Both ways from the estimate to audio, and the notes."""
+def estimate(model: AnyQueryModel, pair: Asked) -> Estimate:
+    """Both ways from the estimate to audio, and the notes; of a live model its stem."""
+    if isinstance(model, LiveModel):
+        rate = model.embedder.sample_rate
+        query = model.embedder.embed(model.embedder.heard(pair.example[None], rate))
+        return Estimate(None, model.stem(pair.mixture[None], rate, query).audio[0], None)
     n_fft, hop, rate = model.n_fft, model.manifest.hop, model.sample_rate
     query = model.embedder.embed(model.embedder.heard(pair.example[None], rate))
     mixture = np.float32(model.heard(pair.mixture[None], rate)[1]) * pair.mixture
@@ -80,7 +87,7 @@ def estimate(model: QueryModel, pair: Asked) -> Estimate:
     return Estimate(*ways, np.array(pitches)[np.concatenate(logits).argmax(1)])
 
 
-def pair_rows(model: QueryModel, dataset: str, pairs: Sequence[Asked]) -> list[Row]:
+def pair_rows(model: AnyQueryModel, dataset: str, pairs: Sequence[Asked]) -> list[Row]:
     """A row a pair, with a progress bar."""
     rows = []
     with common.progress() as bar:
@@ -95,7 +102,7 @@ def pair_rows(model: QueryModel, dataset: str, pairs: Sequence[Asked]) -> list[R
                     "dataset": dataset,
                     "instrument": pair.instrument,
                     "other": pair.other,
-                    "sdr": sdr(pair.source, found.phased),
+                    "sdr": None if found.phased is None else sdr(pair.source, found.phased),
                     "masked_sdr": sdr(pair.source, found.masked),
                     "mixture_sdr": sdr(pair.source, pair.mixture),
                     "precision": right,
@@ -198,7 +205,9 @@ def measure_queries(args: argparse.Namespace) -> dict[str, Any]:
     separators, _ = common.open_models([PRESET], args.separator, args.transcriber)
     place = (separators[PRESET], args.rendered, args.data, args.songs)
     if bundle.manifest.domain == "mask":
-        return measure_live(bundle, *place)
+        live = LiveModel(bundle, device="cpu", separator=separators[PRESET])
+        rows = measure_pairs(live, args.parts, args.data, args.pairs)[1]
+        return {"pairs": rows, **measure_live(bundle, *place)}
     model = QueryModel(bundle)
     report = measure_files(model, args.parts, args.data, args.pairs)
 
@@ -213,22 +222,32 @@ def measure_files(
     model: QueryModel, parts: Path | None, data: Path | None, per_instrument: int
 ) -> dict[str, Any]:
     """Print the tables of what is there, and give every figure."""
-    report: dict[str, Any] = {"model": model.name, "rows": [], "pitches": []}
+    pairs, rows = measure_pairs(model, parts, data, per_instrument)
+    report: dict[str, Any] = {"model": model.name, "rows": rows, "pitches": []}
+    if pairs and model.manifest.notes:
+        report["pitches"] = pitch_rows(model, pairs)
+        print_pitches(report["pitches"])
+    return report
+
+
+def measure_pairs(
+    model: AnyQueryModel, parts: Path | None, data: Path | None, per_instrument: int
+) -> tuple[list[Asked], list[Row]]:
+    """Print the tables of pairs; those that are rendered, and the rows of all."""
+    rendered: list[Asked] = []
+    all_rows: list[Row] = []
     if parts is None:
         print("rendered pairs left out: give --parts or set RTSEP_PARTS\n")
     else:
-        pairs = list(fixed_pairs(parts / "test", per_instrument))
-        rows = pair_rows(model, "rendered test parts", pairs)
-        print_pairs(rows, f"rendered test parts, unseen font, {len(pairs)} pairs of {TEST_S:g} s")
-        report["rows"] += rows
-        if model.manifest.notes:
-            report["pitches"] = pitch_rows(model, pairs)
-            print_pitches(report["pitches"])
+        rendered = list(fixed_pairs(parts / "test", per_instrument))
+        rows = pair_rows(model, "rendered test parts", rendered)
+        print_pairs(rows, f"rendered test parts, unseen font, {len(rows)} pairs of {TEST_S:g} s")
+        all_rows += rows
     if data is None or not (data / "real").is_dir():
         print("real players left out: give --data or set RTSEP_DATA to a folder with real/\n")
     else:
-        pairs = list(real_pairs(data / "real", model.sample_rate))
-        rows = pair_rows(model, "real players", pairs)
-        print_pairs(rows, f"real players, {len(pairs)} pairs of {TEST_S:g} s")
-        report["rows"] += rows
-    return report
+        players = list(real_pairs(data / "real", model.embedder.sample_rate))
+        rows = pair_rows(model, "real players", players)
+        print_pairs(rows, f"real players, {len(rows)} pairs of {TEST_S:g} s")
+        all_rows += rows
+    return rendered, all_rows

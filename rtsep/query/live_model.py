@@ -25,6 +25,11 @@ LEAD_S = 0.5
 class LiveModel:
     """The bundles of a query model for live use.
 
+    Parameters
+    ----------
+    separator : Bundle, optional
+        Beside which it plays, else the one that ships.
+
     Attributes
     ----------
     name : str
@@ -34,13 +39,15 @@ class LiveModel:
     Raises
     ------
     BundleError
-        A query model for files, or one that does not go with the separator that ships.
+        A query model for files, or one that does not go with the separator.
     """
 
-    def __init__(self, bundle: Bundle, *, device: Device = "auto") -> None:
+    def __init__(
+        self, bundle: Bundle, *, device: Device = "auto", separator: Bundle | None = None
+    ) -> None:
         self.name, self.manifest = bundle.name, bundle.manifest
         self.embedder = Embedder(bundle, device=device)
-        separator = load_bundle(PRESET)
+        separator = separator or load_bundle(PRESET)
         self._engine = Engine(separator, None, PRESETS[PRESET], query=bundle, device=device)
 
     def stem(
