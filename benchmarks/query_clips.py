@@ -99,7 +99,9 @@ def clip_rows(
         example = heard[loudest(heard, round(EXAMPLE_S * rate))]
         query = embedder.embed(embedder.heard(example[None], rate))
         found = take(np.ascontiguousarray(clip.mix[:, half:]), query)
-        samples = found.shape[1]
+        # What plays live ends a latency sooner.
+        samples = min(found.shape[1], *(part.shape[1] for part in separated.values()))
+        found = found[:, :samples]
         true, mix = (whole[:, half : half + samples] for whole in (audio, clip.mix))
         before = si_sdr(true, mix)
         yield {
@@ -110,7 +112,9 @@ def clip_rows(
             "queried": si_sdr(true, found) - before,
             "level": gain_db(true, found),
             "rest": gain_db(rest[:, :samples], found),
-            "separated": si_sdr(true, separated[stem]) - before if stem in separated else None,
+            "separated": si_sdr(true, separated[stem][:, :samples]) - before
+            if stem in separated
+            else None,
         }
 
 
