@@ -237,7 +237,7 @@ class QueryModel:
         logits : float32 [count, classes] or None
             Of the notes, silence last, where the model hears any.
         """
-        session = Session(self._bundle, device=self._device)
+        session = self._separator
         session.inputs["query"][0] = query
         for first, part in self._chunks(magnitude, session.inputs["mixture"][0, 0]):
             session.run()
@@ -264,7 +264,7 @@ class QueryModel:
         BundleError
             The model plays no scores.
         """
-        session = Session(self._player(), device=self._device)
+        session = self._player_session
         session.inputs["query"][0] = query
         given, found = session.inputs["score"][0].T, []
         scores = self._chunks(score, given)
@@ -285,6 +285,14 @@ class QueryModel:
             window.fill(0.0)
             window[max(-start, 0) : stop - start] = rows[max(start, 0) : stop]
             yield first, slice(state.left, state.left + min(state.chunk, len(rows) - first))
+
+    @cached_property
+    def _separator(self) -> Session:
+        return Session(self._bundle, device=self._device)
+
+    @cached_property
+    def _player_session(self) -> Session:
+        return Session(self._player(), device=self._device)
 
     def _player(self) -> Bundle:
         """The part that plays scores."""
