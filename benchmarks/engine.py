@@ -43,20 +43,29 @@ TARGETS = {
 
 
 def time_hops(
-    separator: Bundle, transcriber: Bundle | None, preset: Preset, rate: int, seconds: float
+    separator: Bundle,
+    transcriber: Bundle | None,
+    preset: Preset,
+    rate: int,
+    seconds: float,
+    *,
+    query: Bundle | None = None,
 ) -> dict[str, Any]:
     """Time every call of `Engine.process` on blocks of one masking hop.
 
-    Notes are taken after each call and counted in its time.  One second goes before.
+    Notes are taken after each call and counted in its time.  One second goes before.  A
+    query model is asked for one more stem.
 
     Returns
     -------
     dict
         `common.hop_statistics`, the deadline, latency and real-time factors.
     """
-    engine = Engine(separator, transcriber, preset)
+    engine = Engine(separator, transcriber, preset, query=query)
     hop = preset.hop
     engine.prepare(rate, hop)
+    if query is not None:
+        engine.ask(np.ones(query.manifest.query, np.float32))
     audio = common.speed_mix(seconds + 1.0, rate)
     count = audio.shape[1] // hop
     blocks = np.ascontiguousarray(audio[:, : count * hop].reshape(2, count, hop).swapaxes(0, 1))

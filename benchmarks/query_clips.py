@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks import common
 from benchmarks.clips import Clip, read_audio, rendered_clip, song_folders
+from benchmarks.engine import time_hops
 from rtsep.bundle import Bundle
 from rtsep.engine import QUERIED, Engine
 from rtsep.presets import PRESETS
@@ -32,6 +33,7 @@ Take = Callable[[Audio, Audio], Audio]
 
 PRESET = "live"
 EXAMPLE_S, RENDERED_S = 3.0, 20.0
+COST_S = 10.0
 BLOCK = 4800
 DUOS = "duos of rendered solos"
 # How many names later, in their order, the other instrument of a duo comes.
@@ -127,9 +129,30 @@ def measure_live(
     def take(mix: Audio, query: Audio) -> Audio:
         return played(engine, mix, query)[QUERIED]
 
+    cost = print_cost(separator, bundle)
     embedder = Embedder(bundle, device="cpu")
     rows = measure_clips(take, embedder, separator, rendered, data, songs)
-    return {"model": bundle.name, "rows": rows}
+    return {"model": bundle.name, "cost": cost, "rows": rows}
+
+
+def print_cost(separator: Bundle, bundle: Bundle) -> list[dict[str, Any]]:
+    """What one more stem costs the engine, stems only, and the latency with it."""
+    rows = [
+        {"query": asked is not None}
+        | time_hops(separator, None, PRESETS[PRESET], REFERENCE_RATE, COST_S, query=asked)
+        for asked in (None, bundle)
+    ]
+    table = [
+        [
+            "one more stem, by a query" if row["query"] else "stems alone",
+            f"{row['latency_samples']} = {row['latency_ms']:.1f} ms",
+            f"{row['real_time_factor_cpu']:.3f}",
+        ]
+        for row in rows
+    ]
+    title = f"The engine at {REFERENCE_RATE / 1000:g} kHz, {COST_S:g} s of synthetic music"
+    common.print_table(title, ("", "latency, samples", "share of a core"), table)
+    return rows
 
 
 def measure_clips(

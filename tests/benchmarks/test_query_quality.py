@@ -97,6 +97,9 @@ def test_a_model_that_plays_live_is_measured_as_it_plays(
     assert "duos of rendered solos, second half of every clip, 8 stems" in printed
     assert "heard in training" in printed
     report = json.loads((tmp_path / "report.json").read_text())
+    without, asked = report["cost"]
+    assert without["latency_samples"] == asked["latency_samples"] > 0
+    assert (without["query"], asked["query"]) == (False, True)
     solos = [row for row in report["rows"] if row["dataset"] == DUOS]
     assert [row["queried"] > 10.0 for row in solos] == 8 * [True]
     assert [row["level"] > -1.0 for row in solos] == 8 * [True]
