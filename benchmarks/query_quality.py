@@ -62,12 +62,11 @@ class Estimate:
 
 def estimate(model: AnyQueryModel, pair: Asked) -> Estimate:
     """Both ways from the estimate to audio, and the notes; of a live model its stem."""
-    if isinstance(model, LiveModel):
-        rate = model.embedder.sample_rate
-        query = model.embedder.embed(model.embedder.heard(pair.example[None], rate))
-        return Estimate(None, model.stem(pair.mixture[None], rate, query).audio[0], None)
-    n_fft, hop, rate = model.n_fft, model.manifest.hop, model.sample_rate
+    rate = model.embedder.sample_rate
     query = model.embedder.embed(model.embedder.heard(pair.example[None], rate))
+    if isinstance(model, LiveModel):
+        return Estimate(None, model.stem(pair.mixture[None], rate, query).audio[0], None)
+    n_fft, hop = model.n_fft, model.manifest.hop
     mixture = np.float32(model.heard(pair.mixture[None], rate)[1]) * pair.mixture
     heard = spectrum(centred(mixture, n_fft), n_fft, hop, 0, len(mixture) // hop + 1)
     low, high = heard[:, : model.bins], heard[:, model.bins :]

@@ -45,9 +45,7 @@ def training_record(run: Path, rendered: Path, network: NetworkName) -> Training
         # An interrupted rendering may have left a recipe without its solo.
         recipes["solos"] = [path for path in stated if path.with_suffix(".flac").is_file()]
         audio += [path.with_suffix(".flac") for path in recipes["solos"]]
-    start = run / START
-    begun = f" from {start.read_text()}" if start.is_file() else ""
-    return _record(run, rendered, recipes, audio, f"train {network}", begun)
+    return _record(run, rendered, recipes, audio, f"train {network}")
 
 
 def parts_record(run: Path, parts: Path) -> Training:
@@ -60,7 +58,7 @@ def parts_record(run: Path, parts: Path) -> Training:
     """
     audio = sorted((parts / "train").glob("*/[!.]*.npy"))
     recipes = {"parts": [path.with_suffix(".json") for path in audio]}
-    return _record(run, parts, recipes, audio, f"learn-query {run.resolve().name}", "")
+    return _record(run, parts, recipes, audio, f"learn-query {run.resolve().name}")
 
 
 def _record(
@@ -69,7 +67,6 @@ def _record(
     recipes: Mapping[str, Sequence[Path]],
     audio: Sequence[Path],
     command: str,
-    begun: str,
 ) -> Training:
     for kind, paths in recipes.items():
         if not paths:
@@ -89,6 +86,8 @@ def _record(
         counts[collection, kind, recipe["licence"]] += 1
         fonts.add(recipe["font"])
     state = torch.load(state_path, weights_only=True, map_location="cpu")
+    start = run / START
+    begun = f" from {start.read_text()}" if start.is_file() else ""
     return Training(
         data=tuple(
             f"{c}: {n} {kind}, {licence}" for (c, kind, licence), n in sorted(counts.items())

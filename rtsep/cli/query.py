@@ -11,6 +11,7 @@ from rtsep.query import enrolled
 from rtsep.query.examples import query_vector, remarks_on, score_vector
 from rtsep.query.live_model import AnyQueryModel, open_query_model
 from rtsep.query.model import LIVE, Embedder, QueryModel
+from rtsep.query.score import read_score
 from rtsep.query.song import REST, OnProgress, Queried, Score, query_song
 
 
@@ -46,7 +47,10 @@ def query_files(
     name, vector = query_vector(network.embedder, example)
     if name == REST:
         raise OutputError(f"an example called {REST}", "another name", "rename the clip")
-    played = None if score is None else Score(score, score_vector(network, example))
+    played = None
+    if score is not None:
+        score_query = score_vector(network, example)
+        played = Score(score, read_score(score), score_query)
     for remark in remarks_on(network, example, vector):
         complain(remark)
 
@@ -83,10 +87,12 @@ def _enrol(
         embedders.append(model.score_embedder)
     if LIVE in shipped_bundles():
         embedders.append(Embedder(load_bundle(LIVE)))
-    spaces = {embedder.manifest.query_space: embedder for embedder in reversed(embedders)}
-    vectors = [(own.manifest, query_vector(own, clip)[1]) for own in spaces.values()]
-    vector = next(v for m, v in vectors if m.query_space == model.manifest.query_space)
-    for remark in remarks_on(model, clip, vector):
+    vectors = {}
+    for embedder in embedders:
+        space = embedder.manifest.query_space
+        if space not in vectors:
+            vectors[space] = embedder.manifest, query_vector(embedder, clip)[1]
+    for remark in remarks_on(model, clip, vectors[model.manifest.query_space][1]):
         complain(remark)
-    path = enrolled.enrol(name, vectors)
+    path = enrolled.enrol(name, list(vectors.values()))
     stdout().print(one_line(f"{name}: {path}"), markup=False, soft_wrap=True)

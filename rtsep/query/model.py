@@ -171,7 +171,7 @@ class QueryModel:
         BundleError
             The model plays no scores.
         """
-        bundle = self._player()
+        bundle = self._player
         if bundle.manifest.query_space == self.manifest.query_space:
             return self.embedder
         return Embedder(bundle, device=self._device)
@@ -292,8 +292,9 @@ class QueryModel:
 
     @cached_property
     def _player_session(self) -> Session:
-        return Session(self._player(), device=self._device)
+        return Session(self._player, device=self._device)
 
+    @cached_property
     def _player(self) -> Bundle:
         """The part that plays scores."""
         bundle = of_task(load_bundle(self._part_path("synthesise")), "synthesise")

@@ -15,7 +15,7 @@ from rtsep.note_events import Note
 from rtsep.output_folder import OutputFolder
 from rtsep.query.live_model import AnyQueryModel
 from rtsep.query.model import QueryModel, Stem
-from rtsep.query.score import play_score, read_score
+from rtsep.query.score import play_score
 
 Floats = npt.NDArray[np.float32]
 OnProgress = Callable[[int, int], None]
@@ -31,11 +31,14 @@ class Score:
 
     Attributes
     ----------
+    notes : list of (pitch, onset, offset)
+        From `rtsep.query.score.read_score`.
     vector : float32 [query]
         From `rtsep.query.examples.score_vector`.
     """
 
     path: Path
+    notes: list[tuple[int, float, float]]
     vector: Floats
 
 
@@ -93,7 +96,6 @@ def query_song(
         Something in it cannot be used; nothing is written.
     """
     started = perf_counter()
-    notes_to_play = None if score is None else read_score(score.path)
     with AudioReader(source) as reader, OutputFolder(folder, overwrite=overwrite) as out:
         mix = np.concatenate(list(reader.blocks()), axis=1)
         rate = reader.sample_rate
@@ -104,10 +106,10 @@ def query_song(
         files = {f"{name}.{file_format}": (stem, rate), f"{REST}.{file_format}": (mix - stem, rate)}
         if notes is not None:
             write_midi(out.path / f"{folder.name}.mid", notes, rate, [name], drums=())
-        if score is not None and notes_to_play is not None:
+        if score is not None:
             assert isinstance(model, QueryModel)
             heard, gain = model.heard(mix, rate)
-            audio, octaves = play_score(model, heard, score.vector, notes_to_play, notes or [])
+            audio, octaves = play_score(model, heard, score.vector, score.notes, notes or [])
             played = audio[None] / np.float32(gain)
             files[f"{name}-{score.path.stem}.{file_format}"] = (played, model.sample_rate)
             if octaves:
