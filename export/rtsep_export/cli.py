@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from rtsep.errors import RtsepError
-from rtsep_export.console import check_target, progress_bar, show_work, training_bar
+from rtsep_export.console import check_target, progress_bar, show_bundles, show_work, training_bar
 from rtsep_export.memory import keep_freed_memory
 from rtsep_export.network_names import NetworkName, Supervision
 from rtsep_export.query import cli as query
@@ -138,14 +138,11 @@ def bundle(
     """Write a trained network's bundles, each with its origin in its manifest."""
     from rtsep_export.networks import write_bundles
     from rtsep_export.origin import training_record
-    from rtsep_export.to_onnx import OPSET
 
     record = training_record(run, rendered, network)
     output.mkdir(parents=True, exist_ok=True)
     write_bundles(network, run / "model.pt", output, record, version)
-    for path in sorted(output.glob("*.onnx")):
-        size = path.stat().st_size / 1e6
-        Console().print(f"{path}: opset {OPSET}, {size:.1f} MB", markup=False, soft_wrap=True)
+    show_bundles(sorted(output.glob("*.onnx")))
 
 
 @app.command()
@@ -207,15 +204,10 @@ def import_(
     name (mtat, jamendo, msd), give one file each, which 'rtsep steer' takes.
     """
     from rtsep_export.imports import import_checkpoint
-    from rtsep_export.to_onnx import OPSET
 
     check_target(output, overwrite=overwrite)
     title, written = import_checkpoint(checkpoint, output, licence=licence)
-    for path in written:
-        size = path.stat().st_size / 1e6
-        Console().print(
-            f"{path}: {title}, opset {OPSET}, {size:.1f} MB", markup=False, soft_wrap=True
-        )
+    show_bundles(written, title)
 
 
 @app.command()

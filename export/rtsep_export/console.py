@@ -1,7 +1,7 @@
 """What the commands show on a terminal, and what they check before they begin."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,16 @@ def progress_bar() -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def show_bundles(paths: Iterable[Path], title: str = "") -> None:
+    """Say which bundles were written, of what, and how large they are."""
+    from rtsep_export.to_onnx import OPSET
+
+    about = f"{title}, opset {OPSET}" if title else f"opset {OPSET}"
+    for path in paths:
+        size = path.stat().st_size / 1e6
+        Console().print(f"{path}: {about}, {size:.1f} MB", markup=False, soft_wrap=True)
 
 
 def show_work(label: str, work: Iterator[tuple[int, int, str]]) -> None:

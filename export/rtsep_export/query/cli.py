@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from rtsep.errors import RtsepError
-from rtsep_export.console import progress_bar, show_work, training_bar
+from rtsep_export.console import progress_bar, show_bundles, show_work, training_bar
 
 LEARNING_RATE = 2e-3
 CLIP_S, BATCH = 2.0, 12
@@ -106,11 +106,8 @@ def bundle_query(
     scores brings FILE-synthesise-embed.onnx besides.
     """
     from rtsep_export.query.bundles import write_query_bundles
-    from rtsep_export.to_onnx import OPSET
 
-    for path in write_query_bundles(run, folder, output, version, player):
-        size = path.stat().st_size / 1e6
-        Console().print(f"{path}: opset {OPSET}, {size:.1f} MB", markup=False, soft_wrap=True)
+    show_bundles(write_query_bundles(run, folder, output, version, player))
 
 
 def msi(
