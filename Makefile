@@ -4,22 +4,27 @@
 # Each sets up what it needs: a virtual environment in .venv and, as root on Debian and
 # its like, system packages. PYTHON=/path/to/python3.x chooses the interpreter.
 
-.PHONY: demo test test-runtime test-training lint clean
+# Tests that play in real time.
+PLAYING = tests/rtsep/live tests/rtsep/bench tests/rtsep/test_cli_live.py tests/rtsep_bridge \
+	tests/benchmarks/test_bridge_speed.py tests/benchmarks/test_live_cost.py \
+	tests/benchmarks/test_midi_timing.py tests/test_live_page.py tests/test_project.py
+
+.PHONY: demo test test-playing test-computing lint clean
 
 demo: .venv/.demo
 	.venv/bin/python -m rtsep.demo
 
-# Training computes, while what plays mostly waits for audio: side by side they take as long
-# as the longer one. Training gives way, and is heard of at its end.
+# What plays mostly waits for audio, while the rest computes: side by side they take as long
+# as the longer one. What computes gives way, and is heard of at its end.
 test: .venv/.test
-	$(MAKE) -j2 test-training test-runtime
+	$(MAKE) -j2 test-computing test-playing
 
-test-runtime:
-	.venv/bin/python -m pytest --ignore=tests/rtsep_export
+test-playing:
+	.venv/bin/python -m pytest $(PLAYING)
 
-test-training:
-	nice .venv/bin/python -m pytest tests/rtsep_export >.venv/training.log 2>&1; \
-	status=$$?; cat .venv/training.log; exit $$status
+test-computing:
+	nice .venv/bin/python -m pytest $(PLAYING:%=--ignore=%) >.venv/computing.log 2>&1; \
+	status=$$?; cat .venv/computing.log; exit $$status
 
 lint: .venv/.test
 	.venv/bin/ruff check

@@ -181,6 +181,7 @@ int Player::play_stems(int at, int length) {
     if (there <= 0) {
         source_ = Source::mix;
         mirror_ = sample;
+        miss(sample);  // also where they come while this is being decided
         return 0;
     }
     int count = static_cast<int>(there);

@@ -29,6 +29,7 @@ PORTS = ("a_L", "a_R", "b_L", "b_R", "monitor_L", "monitor_R")
 PERIOD = 4096
 BUFFER_S = 0.1
 BLOCK = 256
+TRIES = 20
 
 
 def spiral(start: int, n: int) -> np.ndarray:
@@ -125,6 +126,20 @@ def hear(there: Rig, seconds: float, pause_s: float = 0.0) -> np.ndarray:
     return probe.read(clock - frames, frames)
 
 
+def hear_in_time(there: Rig, seconds: float) -> np.ndarray:
+    """The same, of a while in which nothing was late: others may use the machine."""
+    for _ in range(TRIES):
+        there.until(lambda: there.player.in_step, "stems")
+        before, frames = there.player.played(), round(seconds * RATE)
+        out = hear(there, seconds)
+        probe, after = there.probe, there.player.played()
+        assert probe is not None
+        whole = probe.whole(probe.clock - frames, probe.clock)
+        if whole and there.player.in_step and after.underruns == before.underruns:
+            return out
+    raise AssertionError(f"something was late {TRIES} times in a row: {there.player.played()}")
+
+
 @pytest.mark.parametrize("ppm", [0.0, 200.0, -200.0])
 def test_the_ports_play_what_comes(ppm: float) -> None:
     with jack_server(128) as server, rig(server, ppm, hears=True) as there:
@@ -133,10 +148,8 @@ def test_the_ports_play_what_comes(ppm: float) -> None:
         jitter = there.player.jitter
         assert jitter is not None
         there.until(lambda: abs(jitter.drift.error_samples) < 150, "its place", 45.0)
-        out = hear(there, 2.0)
-        # All but what a machine that others use may cost.
-        whole = np.abs(np.hypot(out[0], out[1]) - 0.125) < 5e-6
-        assert whole.mean() > 0.5
+        out = hear_in_time(there, 2.0)
+        np.testing.assert_allclose(np.hypot(out[0], out[1]), 0.125, atol=5e-6)
         np.testing.assert_allclose(out[2:4], 3 * out[:2], atol=5e-6)
         np.testing.assert_allclose(out[4:], 4 * out[:2], atol=5e-6)
         assert jitter.buffer == round(BUFFER_S * RATE)
@@ -147,7 +160,6 @@ def test_the_ports_play_what_comes(ppm: float) -> None:
         phase = np.arctan2(out[1, -1], out[0, -1]) / (2 * np.pi) * PERIOD
         late = there.sent - phase - jitter.buffer
         assert abs((late + PERIOD / 2) % PERIOD - PERIOD / 2) < 1000
-        assert there.player.in_step
 
 
 def test_a_network_that_stands_still_is_faded_counted_and_back_in_its_place() -> None:
@@ -159,11 +171,11 @@ def test_a_network_that_stands_still_is_faded_counted_and_back_in_its_place() ->
         played = there.player.played()
         assert played.underruns > before
         assert (played.lost, played.breaks) == (0, 0)
-        assert there.player.in_step
         for row in out:
             assert np.abs(np.diff(row, 3)).max() < 1e-3
         assert np.hypot(out[0], out[1]).min() < 1e-3
-        np.testing.assert_allclose(np.hypot(*out[:2, -RATE:]), 0.125, atol=5e-6)
+        out = hear_in_time(there, 1.0)
+        np.testing.assert_allclose(np.hypot(out[0], out[1]), 0.125, atol=5e-6)
 
 
 def test_a_bridge_that_goes_is_waited_for() -> None:
@@ -178,8 +190,7 @@ def test_a_bridge_that_goes_is_waited_for() -> None:
             there.sender = Sender(again)
             there.until(lambda: "stems come from" in there.said[-1], "stems again")
             there.until(lambda: there.player.in_step, "stems")
-            there.run(1.0)
-            out = hear(there, 1.0)
+            out = hear_in_time(there, 1.0)
             np.testing.assert_allclose(np.hypot(out[0], out[1]), 0.125, atol=5e-6)
             there.sender.close()
 
@@ -283,8 +294,14 @@ def test_the_command_plays_through_portaudio() -> None:
         bridge.await_listener(1)
         sender = Sender(bridge)
         try:
-            time.sleep(8.0)
-            out = probe.read(probe.clock - 4 * RATE, 4 * RATE)
+            # Others may use the machine: a second in which nothing was late.
+            for _ in range(TRIES):
+                probe.wait(probe.clock + 2 * RATE)
+                out = probe.read(probe.clock - RATE, RATE)
+                if (np.abs(np.hypot(out[0], out[1]) - 0.125) < 5e-6).all():
+                    break
+            else:
+                pytest.fail("no second of stems without a fault")
             child.send_signal(signal.SIGINT)
             _, said = child.communicate(timeout=20)
         finally:
@@ -293,8 +310,6 @@ def test_the_command_plays_through_portaudio() -> None:
     assert child.returncode == 0, said
     assert "playing a, b: 960 samples (20.0 ms) after they come" in said
     assert "Traceback" not in said
-    # All but what a machine that others use may cost.
-    assert (np.abs(np.hypot(out[0], out[1]) - 0.125) < 5e-6).mean() > 0.5, said
     np.testing.assert_allclose(out[2:4], 3 * out[:2], atol=5e-6)
     np.testing.assert_allclose(out[4:], 4 * out[:2], atol=5e-6)
 

@@ -108,6 +108,8 @@ int main(int argc, char** argv) {
     // A thread whose system calls are watched is one of its own.
     std::vector<std::array<int64_t, 4>> midi_out;
     midi_out.reserve(100000);
+    std::vector<std::array<int64_t, 2>> missed;  // frames from, to of blocks that missed stems
+    missed.reserve(static_cast<size_t>(frames) + 1);
     trap::Counts counts;
     bool armed = false;
     int64_t worst = 0;
@@ -128,12 +130,16 @@ int main(int argc, char** argv) {
             const int wish = varied ? 1 + static_cast<int>((random >> 8) % static_cast<uint32_t>(block)) : block;
             const int n = static_cast<int>(std::min<int64_t>(wish, frames - at));
             PlayHead head{true, at, true};
-            const int64_t begin = now_ns();
+            const int64_t begin = now_ns(), misses = link.counters().misses.load();
             trap::set();
             link.process(left.data() + at, right.data() + at, n, outputs, head, settings, midi);
             if (at > frames / 2) plant(given["--plant"]);
             trap::clear();
             worst = std::max(worst, now_ns() - begin);
+            if (link.counters().misses.load() > misses) {
+                if (!missed.empty() && missed.back()[1] == at) missed.back()[1] = at + n;
+                else missed.push_back({at, at + n});
+            }
             for (size_t c = 0; c < 16; ++c) {
                 for (int i = 0; i < n; ++i) output[16 * static_cast<size_t>(at + i) + c] = lines[c][static_cast<size_t>(i)];
             }
@@ -185,7 +191,11 @@ int main(int argc, char** argv) {
            static_cast<long>(quantile(trips, 0.999)), static_cast<long>(quantile(trips, 1.0)),
            static_cast<double>(worst) / 1e3, times["rtsep-bridge"] * rate / static_cast<double>(frames),
            times["ZMQbg/IO/0"] * rate / static_cast<double>(frames));
-    printf("\"midi\": [");
+    printf("\"missed\": [");
+    for (size_t i = 0; i < missed.size(); ++i) {
+        printf("%s[%ld, %ld]", i ? ", " : "", static_cast<long>(missed[i][0]), static_cast<long>(missed[i][1]));
+    }
+    printf("], \"midi\": [");
     for (size_t i = 0; i < midi_out.size(); ++i) {
         const auto& e = midi_out[i];
         printf("%s[%ld, %ld, %ld, %ld]", i ? ", " : "", static_cast<long>(e[0]), static_cast<long>(e[1]),

@@ -20,7 +20,8 @@ Floats = npt.NDArray[np.float32]
 RATE = 48_000
 STEM_PORTS = tuple(f"{stem}_{side}" for stem in models.STEMS for side in "LR")
 PORTS = (*STEM_PORTS, "monitor_L", "monitor_R")
-KEEP = 1 << 19
+KEEP = 1 << 20
+TRIES = 40
 
 
 class Rig:
@@ -62,6 +63,20 @@ class Rig:
 
     def until_said(self, text: str) -> None:
         self.until(lambda: any(text in line for line in self.said), f"a line with {text!r}")
+
+    def in_time(self, probe: Probe, frames: int) -> int:
+        """Where so many frames begin, the next of which no stem was late.
+
+        A machine that others use may keep the engine from its deadlines; the mix is heard
+        then, which has tests of its own.  What is judged is what the engine was in time for.
+        """
+        for _ in range(TRIES):
+            self.until_playing()
+            misses, start = self.live.handover.misses, probe.clock + RATE // 10
+            probe.wait(start + frames)
+            if self.live.handover.misses == misses and probe.whole(start, start + frames):
+                return start
+        raise AssertionError(f"stems were late in {TRIES} stretches of {frames} frames in a row")
 
     @property
     def client(self) -> str:

@@ -139,10 +139,20 @@ def assert_smooth(stems: Audio) -> None:
     assert steps < 2 * SLOPE + 0.5 * np.pi / 128, steps
 
 
-def assert_mostly(stems: Audio, wanted: Audio) -> None:
-    """The engine's, but for moments in which this machine had no time for it."""
-    same = (stems == wanted).all(axis=(0, 1)).mean()
-    assert same > 0.5, same
+HOLD = 1024 + 128  # samples of the mix after stems were missing, and the fade back
+BLOCK = 128
+
+
+def assert_the_engines(said: dict[str, Any], stems: Audio, mix: Audio, start: int) -> None:
+    """From a frame on to the end of `stems` they are the engine's to the bit, wherever it was
+    in time: others may use this machine."""
+    at, stop = said["latency_end"], stems.shape[-1]
+    judged = np.arange(stop) >= start
+    for begin, end in said["missed"]:
+        judged[begin : end + HOLD + BLOCK] = False
+    assert judged.sum() > 48_000 // 4, said["missed"]
+    wanted = stems_of(mix)[:, :, judged[at:].nonzero()[0]]
+    np.testing.assert_array_equal(stems[:, :, judged], wanted)
 
 
 def test_an_engine_that_dies_is_replaced_by_the_mix_and_comes_back(
@@ -165,9 +175,8 @@ def test_an_engine_that_dies_is_replaced_by_the_mix_and_comes_back(
     assert_smooth(stems)
     middle = stems[:, :, int(2.7 * 48_000) : int(2.9 * 48_000)]
     assert not np.delete(middle, BUS_OF["other"], axis=0).any()
-    wanted = stems_of(mix)
-    assert_mostly(stems[:, :, -48_000:], wanted[:, :, -48_000 - at : -at])
-    assert_mostly(stems[:, :, at:48_000], wanted[:, :, : 48_000 - at])
+    assert_the_engines(said, stems[:, :, : 2 * 48_000], mix, at)
+    assert_the_engines(said, stems, mix, 3 * 48_000)
 
 
 def test_without_an_engine_the_mix_goes_out_whole(plugin: SimpleNamespace, tmp_path: Path) -> None:
@@ -201,7 +210,7 @@ def test_an_engine_that_comes_later_is_found(
     np.testing.assert_allclose(stems.sum(axis=0), main, atol=1e-6)
     assert_smooth(stems)
     np.testing.assert_array_equal(main[:, -24_000:], mix[:, -24_000 - at : -at])
-    assert_mostly(stems[:, :, -24_000:], stems_of(mix)[:, :, -24_000 - at : -at])
+    assert_the_engines(said, stems, mix, 48_000)
 
 
 def test_an_offline_render_waits_for_an_engine_that_stalls(
