@@ -118,8 +118,11 @@ def query(
         typer.Option(help="Keep the clip's query under this name instead.", metavar="NAME"),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Query model, by name or path.", metavar="BUNDLE")
-    ] = "query",
+        str | None,
+        typer.Option(
+            help="Query model, by name or path.", metavar="BUNDLE", show_default="query, query-live"
+        ),
+    ] = None,
     file_format: Annotated[
         str, typer.Option("--format", help="wav (32-bit float) or flac (24 bits).")
     ] = "wav",
@@ -128,8 +131,9 @@ def query(
     r"""Take one instrument out of songs, named by an example of it.
 
     OUTPUT/<song>/ holds <example>.wav, rest.wav and the instrument's notes, <song>.mid.
-    The model that ships knows two players at once; out of a band, --model query-live takes
-    more, as 'rtsep live --query' hears it, without notes.
+    Two models ship and each takes its stem: 'query' knows two players at once and hears
+    notes, 'query-live' knows bands, as 'rtsep live --query' hears them. The mean comes out,
+    in which each counts as much as what it brings back of the example.
 
     
     rtsep query duo.wav --example oboe.wav -o out

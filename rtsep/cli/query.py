@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtsep.bundle import load_bundle, shipped_bundles
+from rtsep.bundle import shipped_bundles
 from rtsep.cli.batch import known_format, result_names, run_batch
 from rtsep.cli.console import complain, one_line, stdout
 from rtsep.errors import AudioError, OutputError, RtsepError
 from rtsep.query import enrolled
-from rtsep.query.examples import query_vector, remarks_on, score_vector
-from rtsep.query.live_model import AnyQueryModel, open_query_model
-from rtsep.query.model import LIVE, Embedder, QueryModel
+from rtsep.query.examples import Clip, ask, find_example, player_of, read_clip, remarks_on
+from rtsep.query.live_model import AnyQueryModel, open_query_model, open_query_models
+from rtsep.query.model import LIVE, QueryModel
 from rtsep.query.score import read_score
 from rtsep.query.song import REST, OnProgress, Queried, Score, query_song
 
@@ -22,7 +22,7 @@ def query_files(
     example: str | None,
     enroll: str | None,
     score: Path | None,
-    model: str,
+    model: str | None,
     file_format: str,
     overwrite: bool,
 ) -> None:
@@ -36,31 +36,30 @@ def query_files(
         With status 2, after all files, when some could not be used.
     """
     if enroll is not None:
-        _enrol(files, enroll, open_query_model(model), given=(output, example, score))
+        _enrol(files, enroll, open_query_models(model), given=(output, example, score))
         return
     if example is None or output is None:
         missing = "--example" if example is None else "--output"
         raise RtsepError(f"no {missing}", "a clip of the instrument, and a folder for the results")
     names = result_names(files)
     written = known_format(file_format)
-    network = open_query_model(model)
-    name, vector = query_vector(network.embedder, example)
-    if name == REST:
+    heard = find_example(example)
+    if heard.name == REST:
         raise OutputError(f"an example called {REST}", "another name", "rename the clip")
+    query = ask(open_query_models(model), heard)
     played = None
     if score is not None:
-        score_query = score_vector(network, example)
-        played = Score(score, read_score(score), score_query)
-    for remark in remarks_on(network, example, vector):
-        complain(remark)
+        player = player_of(query)
+        played = Score(score, read_score(score), player, heard.vector(player.score_embedder))
+    if isinstance(heard, Clip):
+        for remark in remarks_on(heard, query):
+            complain(remark)
 
     def work(source: Path, song: str, on_progress: OnProgress) -> Queried:
         return query_song(
-            network,
+            query,
             source,
             output / song,
-            name,
-            vector,
             score=played,
             file_format=written,
             overwrite=overwrite,
@@ -74,25 +73,28 @@ def query_files(
 
 
 def _enrol(
-    files: Sequence[Path], name: str, model: AnyQueryModel, given: tuple[object, ...]
+    files: Sequence[Path],
+    name: str,
+    models: Sequence[AnyQueryModel],
+    given: tuple[object, ...],
 ) -> None:
     if len(files) != 1 or any(option is not None for option in given):
         raise AudioError(
             f"{len(files)} files and other options with --enroll", "one clip and nothing else"
         )
     enrolled.check_name(name)
-    clip = str(files[0])
-    embedders = [model.embedder]
-    if isinstance(model, QueryModel) and model.plays_scores:
-        embedders.append(model.score_embedder)
-    if LIVE in shipped_bundles():
-        embedders.append(Embedder(load_bundle(LIVE)))
-    vectors = {}
-    for embedder in embedders:
-        space = embedder.manifest.query_space
-        if space not in vectors:
-            vectors[space] = embedder.manifest, query_vector(embedder, clip)[1]
-    for remark in remarks_on(model, clip, vectors[model.manifest.query_space][1]):
+    clip = read_clip(files[0])
+    query = ask(models, clip)
+    for remark in remarks_on(clip, query):
         complain(remark)
-    path = enrolled.enrol(name, list(vectors.values()))
+    parts = list(query.parts)
+    if LIVE in shipped_bundles() and LIVE not in {part.model.name for part in parts}:
+        parts += ask([open_query_model(LIVE)], clip).parts
+    vectors = [(part.model.manifest, part.vector) for part in parts]
+    for part in parts:
+        if isinstance(part.model, QueryModel) and part.model.plays_scores:
+            player = part.model.score_embedder
+            vectors.append((player.manifest, clip.vector(player)))
+    shares = {part.model.name: part.share for part in parts}
+    path = enrolled.enrol(name, vectors, shares)
     stdout().print(one_line(f"{name}: {path}"), markup=False, soft_wrap=True)

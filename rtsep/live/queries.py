@@ -3,7 +3,7 @@
 from rtsep.bundle import Bundle
 from rtsep.errors import BundleError
 from rtsep.live.session import Session
-from rtsep.query.examples import query_vector
+from rtsep.query.examples import find_example
 from rtsep.query.model import LIVE, Embedder, find_query_model
 
 
@@ -33,5 +33,6 @@ def session_query(session: Session) -> tuple[float, ...]:
     """
     if session.query is None:
         return ()
-    _, vector = query_vector(Embedder(live_query_model(session), device="cpu"), session.query)
+    embedder = Embedder(live_query_model(session), device="cpu")
+    vector = find_example(session.query).vector(embedder)
     return tuple(float(value) for value in vector)

@@ -1,6 +1,7 @@
 """Query vectors kept under a name: small JSON files, one a name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from msgspec import Meta
 from rtsep.errors import AudioError, OutputError
 from rtsep.manifest import Manifest
 from rtsep.output_file import replacing, unwritable
+from rtsep.query.live_model import AnyQueryModel
+from rtsep.query.model import Embedder
 
 FORMAT_VERSION = 1
 SUFFIX = ".query.json"
@@ -20,6 +23,7 @@ MAX_BYTES = 1 << 20
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Value = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Share = Annotated[float, Meta(ge=0, le=1e6)]
 Vector = Annotated[tuple[Value, ...], Meta(min_length=1, max_length=4096)]
 
 
@@ -33,12 +37,16 @@ class Enrolled(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         files and for live use may understand different ones.
     models : dict of str to str
         Names of the models that made them, by space.
+    shares : dict of str to float
+        How much of the clip its vector brings back, by the name of the model that takes
+        stems by it (`rtsep.query.examples.Clip.share`).
     """
 
     rtsep_query: int
     name: Name
     vectors: Annotated[dict[str, Vector], Meta(min_length=1, max_length=64)]
     models: dict[str, str]
+    shares: dict[str, Share]
 
 
 def query_folder() -> Path:
@@ -61,13 +69,19 @@ def check_name(name: str) -> None:
         ) from None
 
 
-def enrol(name: str, vectors: Sequence[tuple[Manifest, npt.NDArray[np.float32]]]) -> Path:
+def enrol(
+    name: str,
+    vectors: Sequence[tuple[Manifest, npt.NDArray[np.float32]]],
+    shares: Mapping[str, float],
+) -> Path:
     """Keep a clip's query vectors; those of the same name are replaced.
 
     Parameters
     ----------
     vectors : sequence of (Manifest, float32 array)
         Of every model that is to understand the name.
+    shares : mapping of str to float
+        See `Enrolled`.
 
     Raises
     ------
@@ -80,6 +94,7 @@ def enrol(name: str, vectors: Sequence[tuple[Manifest, npt.NDArray[np.float32]]]
         name=name,
         vectors={m.query_space: tuple(float(value) for value in v) for m, v in vectors},
         models={m.query_space: m.name for m, _ in vectors},
+        shares=dict(shares),
     )
     data = msgspec.json.format(msgspec.json.encode(kept)) + b"\n"
     path = query_folder() / f"{name}{SUFFIX}"
@@ -107,13 +122,64 @@ def find_enrolled(name_or_path: str) -> Path | None:
     return path if Path(name_or_path).name == name_or_path and path.is_file() else None
 
 
-def load_enrolled(path: Path, manifest: Manifest) -> npt.NDArray[np.float32]:
-    """The query vector in a file, for a model with this manifest.
+@dataclass(frozen=True)
+class Kept:
+    """An example that was enrolled.
+
+    Attributes
+    ----------
+    name : str
+    path : Path
+        Of the query file.
+    contents : Enrolled
+    """
+
+    name: str
+    path: Path
+    contents: Enrolled
+
+    def vector(self, embedder: Embedder) -> npt.NDArray[np.float32]:
+        """The vector ``[query]`` that a model understands.
+
+        Raises
+        ------
+        AudioError
+            It was enrolled for other models.
+        """
+        manifest = embedder.manifest
+        vector = self.contents.vectors.get(manifest.query_space, ())
+        if len(vector) != manifest.query:
+            raise self._of_another_model(manifest)
+        return np.array(vector, np.float32)
+
+    def share(self, model: AnyQueryModel, vector: npt.NDArray[np.float32]) -> float:
+        """How much of the clip its vector brought back.
+
+        Raises
+        ------
+        AudioError
+            It was enrolled for other models.
+        """
+        share = self.contents.shares.get(model.name)
+        if share is None:
+            raise self._of_another_model(model.manifest)
+        return share
+
+    def _of_another_model(self, manifest: Manifest) -> AudioError:
+        return AudioError(
+            f"{self.path} is a query of another model ({', '.join(self.contents.models.values())})",
+            f"one for {manifest.name}",
+            "enroll the clip again with this model",
+        )
+
+
+def load_enrolled(path: Path) -> Kept:
+    """What is in a query file.
 
     Raises
     ------
     AudioError
-        No query file, or one of another model.
+        It is none.
     """
     try:
         with path.open("rb") as file:
@@ -122,11 +188,4 @@ def load_enrolled(path: Path, manifest: Manifest) -> npt.NDArray[np.float32]:
         raise AudioError(f"{path} is no query file ({error})", "one from --enroll") from None
     if kept.rtsep_query != FORMAT_VERSION:
         raise AudioError(f"{path} is of version {kept.rtsep_query}", f"version {FORMAT_VERSION}")
-    vector = kept.vectors.get(manifest.query_space, ())
-    if len(vector) != manifest.query:
-        raise AudioError(
-            f"{path} is a query of another model ({', '.join(kept.models.values())})",
-            f"one for {manifest.name}",
-            "enroll the clip again with this model",
-        )
-    return np.array(vector, np.float32)
+    return Kept(path.name.removesuffix(SUFFIX), path, kept)

@@ -1,5 +1,7 @@
-"""Examples of instruments: clips, enrolled names and query files, as query vectors."""
+"""Examples of instruments, and what models make of them: one query to all of them."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,8 @@ import numpy.typing as npt
 from rtsep.audio_files import AudioReader
 from rtsep.errors import AudioError, BundleError
 from rtsep.query import enrolled
-from rtsep.query.live_model import AnyQueryModel, LiveModel
-from rtsep.query.model import Embedder, check_example
+from rtsep.query.live_model import AnyQueryModel
+from rtsep.query.model import Embedder, QueryModel, Stem, check_example
 
 Floats = npt.NDArray[np.float32]
 
@@ -17,85 +19,173 @@ Floats = npt.NDArray[np.float32]
 LEAST_SHARE = 0.45
 
 
-def query_vector(embedder: Embedder, example: str) -> tuple[str, Floats]:
-    """Name and vector of an example: a clip, a query file or an enrolled name.
+@dataclass(frozen=True)
+class Clip:
+    """An instrument alone.
+
+    Attributes
+    ----------
+    audio : float32 [channels, samples]
+    sample_rate : int
+        In Hz.
+    """
+
+    name: str
+    audio: Floats
+    sample_rate: int
+
+    def vector(self, embedder: Embedder) -> Floats:
+        """What an embedder makes of it, ``[query]``."""
+        return embedder.embed(embedder.heard(self.audio, self.sample_rate))
+
+    def share(self, model: AnyQueryModel, vector: Floats) -> float:
+        """How much of its energy its own vector brings back out of it."""
+        found = model.stem(self.audio, self.sample_rate, vector).audio
+        energies = [float(np.square(a).sum()) for a in (found, self.audio)]
+        return energies[0] / max(energies[1], 1e-12)
+
+
+Example = Clip | enrolled.Kept
+
+
+def find_example(name_or_path: str) -> Example:
+    """The enrolled query by this name, or the clip or query file at this path.
 
     Raises
     ------
     AudioError
-        None of them, or one that names no instrument.
+        None of them, or a clip that names no instrument.
     """
-    path = enrolled.find_enrolled(example)
+    path = enrolled.find_enrolled(name_or_path)
     if path is not None:
-        name = path.name.removesuffix(enrolled.SUFFIX)
-        return name, enrolled.load_enrolled(path, embedder.manifest)
-    clip = Path(example)
-    if not clip.exists() and clip.name == example:
+        return enrolled.load_enrolled(path)
+    clip = Path(name_or_path)
+    if not clip.exists() and clip.name == name_or_path:
         names = ", ".join(enrolled.enrolled_names()) or "none"
         raise AudioError(
-            f"no clip and no enrolled query '{example}'",
+            f"no clip and no enrolled query '{name_or_path}'",
             f"a file, or one of: {names}",
             "'rtsep query --enroll NAME CLIP' keeps one",
         )
-    return clip.stem, embedder.embed(read_example(embedder, clip))
+    return read_clip(clip)
 
 
-def score_vector(model: AnyQueryModel, example: str) -> Floats:
-    """The vector of an example for the part of a model that plays scores.
+def read_clip(path: Path) -> Clip:
+    """A whole clip.
 
     Raises
     ------
     AudioError
-        As of `query_vector`.
+        It cannot be read, is silent or too short.
+    """
+    with AudioReader(path) as reader:
+        audio, rate = np.concatenate(list(reader.blocks()), axis=1), reader.sample_rate
+    check_example(audio, rate, str(path))
+    return Clip(path.stem, audio, rate)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one model makes of an example.
+
+    Attributes
+    ----------
+    vector : float32 [query]
+    share : float
+        See `Clip.share`.
+    """
+
+    model: AnyQueryModel
+    vector: Floats
+    share: float
+
+
+@dataclass(frozen=True)
+class Query:
+    """What an example names, to one model or to several.
+
+    Each takes its own stem out of a mix, and counts as much as the share of the example
+    that it brings back: one that does not know an instrument says so by this.
+
+    Attributes
+    ----------
+    name : str
+        Of the example.
+    parts : tuple of Part
+        The first one hears notes, if any does.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+
+    def stem(
+        self,
+        mix: Floats,
+        sample_rate: int,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Stem:
+        """The weighted mean of the stems, and what the first model hears in its own.
+
+        Parameters
+        ----------
+        mix : float32 [channels, samples]
+        sample_rate : int
+            Of the mix, in Hz.
+        """
+        shares = np.array([max(part.share, 1e-6) for part in self.parts])
+        stems = []
+        for number, part in enumerate(self.parts):
+
+            def report(done: int, total: int, before: int = number) -> None:
+                if on_progress is not None:
+                    on_progress(before * total + done, len(self.parts) * total)
+
+            stems.append(part.model.stem(mix, sample_rate, part.vector, report))
+        audio = np.zeros_like(stems[0].audio)
+        for weight, stem in zip(shares / shares.sum(), stems, strict=True):
+            audio += np.float32(weight) * stem.audio
+        return Stem(audio, stems[0].magnitude, stems[0].logits)
+
+
+def ask(models: Sequence[AnyQueryModel], example: Example) -> Query:
+    """What an example names to some models.
+
+    Raises
+    ------
+    AudioError
+        It was enrolled for other ones.
+    """
+    parts = []
+    for model in models:
+        vector = example.vector(model.embedder)
+        parts.append(Part(model, vector, example.share(model, vector)))
+    return Query(example.name, tuple(parts))
+
+
+def player_of(query: Query) -> QueryModel:
+    """The model of a query that plays scores.
+
+    Raises
+    ------
     BundleError
-        The model plays none.
+        None does.
     """
-    if isinstance(model, LiveModel) or not model.plays_scores:
-        raise BundleError(
-            f"bundle {model.name}, which plays no scores",
-            "a query model for files, with --synthesize",
-            "leave --model out: the one that ships for files plays them",
-        )
-    return query_vector(model.score_embedder, example)[1]
+    model = query.parts[0].model
+    if isinstance(model, QueryModel) and model.plays_scores:
+        return model
+    raise BundleError(
+        f"bundle {model.name}, which plays no scores",
+        "a query model for files, with --synthesize",
+        "leave --model out: the one that ships for files plays them",
+    )
 
 
-def read_example(embedder: Embedder, clip: Path) -> Floats:
-    """The magnitudes of a clip, as an embedder hears them.
-
-    Raises
-    ------
-    AudioError
-        The clip cannot be read, is silent or too short.
-    """
-    audio, rate = read_clip(clip)
-    check_example(audio, rate, str(clip))
-    return embedder.heard(audio, rate)
-
-
-def read_clip(clip: Path) -> tuple[Floats, int]:
-    """A whole clip, [channels, samples], and its rate.
-
-    Raises
-    ------
-    AudioError
-        It cannot be read.
-    """
-    with AudioReader(clip) as reader:
-        return np.concatenate(list(reader.blocks()), axis=1), reader.sample_rate
-
-
-def remarks_on(model: AnyQueryModel, example: str, vector: Floats) -> list[str]:
-    """What is odd about an example: a clip in which more sounds than its query names."""
-    clip = Path(example)
-    if enrolled.find_enrolled(example) is not None or not clip.is_file():
-        return []
-    audio, rate = read_clip(clip)
-    found = model.stem(audio, rate, vector).audio
-    energies = [float(np.square(a).sum()) for a in (found, audio)]
-    share = energies[0] / max(energies[1], 1e-12)
+def remarks_on(clip: Clip, query: Query) -> list[str]:
+    """What is odd about an example: more sounds in it than its query names."""
+    share = max(part.share for part in query.parts)
     if share >= LEAST_SHARE:
         return []
     return [
-        f"{clip.name}: the model finds only {100 * share:.0f}% of it in what it names; "
-        "is there more than one instrument in it, or one that it does not know?"
+        f"{clip.name}: only {100 * share:.0f}% of it is found again by what it names; "
+        "is there more than one instrument in it, or one that the model does not know?"
     ]

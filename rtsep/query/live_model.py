@@ -11,7 +11,7 @@ from rtsep.backend import Device
 from rtsep.bundle import Bundle, load_bundle
 from rtsep.engine import MAX_BLOCK, QUERIED, Engine
 from rtsep.presets import PRESETS
-from rtsep.query.model import Embedder, QueryModel, Stem, find_query_model
+from rtsep.query.model import FILES, LIVE, Embedder, QueryModel, Stem, find_query_model
 from rtsep.separate import separate_audio
 
 Floats = npt.NDArray[np.float32]
@@ -86,6 +86,18 @@ class LiveModel:
 
 
 AnyQueryModel: TypeAlias = QueryModel | LiveModel
+
+
+def open_query_models(name_or_path: str | Path | None) -> tuple[AnyQueryModel, ...]:
+    """The query model named, or both that ship, the one for files first.
+
+    Raises
+    ------
+    BundleError
+        As of `open_query_model`.
+    """
+    names = (FILES, LIVE) if name_or_path is None else (name_or_path,)
+    return tuple(map(open_query_model, names))
 
 
 def open_query_model(name_or_path: str | Path, *, device: Device = "auto") -> AnyQueryModel:

@@ -27,8 +27,8 @@ from rtsep.resample import at_rate, mono_at
 Floats = npt.NDArray[np.float32]
 Task = Literal["query", "embed", "synthesise"]
 
-# The model for live use that is taken where none is named.
-LIVE = "query-live"
+# The models that ship, for files and for live use.
+FILES, LIVE = "query", "query-live"
 SILENT_DB = -60.0
 LEAST_EXAMPLE_S = 0.5
 

@@ -13,6 +13,7 @@ from rtsep.audio_files import AudioReader, AudioWriter, Format
 from rtsep.midi_files import write_midi
 from rtsep.note_events import Note
 from rtsep.output_folder import OutputFolder
+from rtsep.query.examples import Query
 from rtsep.query.live_model import AnyQueryModel
 from rtsep.query.model import QueryModel, Stem
 from rtsep.query.score import play_score
@@ -33,12 +34,15 @@ class Score:
     ----------
     notes : list of (pitch, onset, offset)
         From `rtsep.query.score.read_score`.
+    player : QueryModel
+        That plays it.
     vector : float32 [query]
-        From `rtsep.query.examples.score_vector`.
+        From its `score_embedder`.
     """
 
     path: Path
     notes: list[tuple[int, float, float]]
+    player: QueryModel
     vector: Floats
 
 
@@ -70,11 +74,9 @@ class Queried:
 
 
 def query_song(
-    model: AnyQueryModel,
+    query: Query,
     source: Path,
     folder: Path,
-    name: str,
-    vector: Floats,
     *,
     score: Score | None = None,
     file_format: Format = "wav",
@@ -85,8 +87,6 @@ def query_song(
 
     Parameters
     ----------
-    name, vector
-        From `rtsep.query.examples.query_vector`.
     score : Score, optional
         Its notes become ``<name>-<score>``, in the stem's timbre.
 
@@ -100,18 +100,19 @@ def query_song(
         mix = np.concatenate(list(reader.blocks()), axis=1)
         rate = reader.sample_rate
         remarks: list[str] = []
-        found = model.stem(mix, rate, vector, on_progress)
-        notes = notes_of(found, name, model, rate)
+        name = query.name
+        found = query.stem(mix, rate, on_progress)
+        notes = notes_of(found, name, query.parts[0].model, rate)
         stem = found.audio
         files = {f"{name}.{file_format}": (stem, rate), f"{REST}.{file_format}": (mix - stem, rate)}
         if notes is not None:
             write_midi(out.path / f"{folder.name}.mid", notes, rate, [name], drums=())
         if score is not None:
-            assert isinstance(model, QueryModel)
-            heard, gain = model.heard(mix, rate)
-            audio, octaves = play_score(model, heard, score.vector, score.notes, notes or [])
+            player = score.player
+            heard, gain = player.heard(mix, rate)
+            audio, octaves = play_score(player, heard, score.vector, score.notes, notes or [])
             played = audio[None] / np.float32(gain)
-            files[f"{name}-{score.path.stem}.{file_format}"] = (played, model.sample_rate)
+            files[f"{name}-{score.path.stem}.{file_format}"] = (played, player.sample_rate)
             if octaves:
                 remarks.append(
                     f"{score.path.name} is moved by {octaves:+d} octaves, to the stem's range"

@@ -1,6 +1,7 @@
 """``rtsep query``: one of two sines out of a mix, by example."""
 
 import json
+from dataclasses import dataclass
 
 import mido
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from rtsep.live.queries import session_query
 from rtsep.live.session import Session
 from rtsep.query import enrolled
+from rtsep.query.examples import Clip, ask, read_clip
+from rtsep.query.live_model import open_query_models
+from rtsep.query.model import Stem
 from tests.rtsep import models
 from tests.rtsep.cli import read_audio, write_audio
 
@@ -160,7 +164,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(query):
     }.items():
         assert said in query.refuses("query", "duo.wav", *words, *common)
         assert query.files() == set()
-    said = query.refuses("query", "duo.wav", "--example", "a", "-o", "out")
+    said = query.refuses("query", "duo.wav", "--example", "high.wav", "-o", "out")
     assert "no bundle at query" in said
     (query.folder / "rest.wav").write_bytes((query.folder / "high.wav").read_bytes())
     words = ("query", "duo.wav", "--example", "rest.wav", "-o", "out", *common)
@@ -184,21 +188,12 @@ def test_an_example_of_several_instruments_is_said_and_used(query):
     assert "duo/both.wav" in query.files()
 
 
-def test_the_model_that_ships_for_files_is_taken_where_none_is_named(query):
-    shipped = query.folder / ".models"
-    for path in query.folder.glob("test*.onnx"):
-        path.rename(shipped / path.name.replace("test", "query"))
-    words = ("duo.wav", "--example", "high.wav", "-o", "out")
-    outcome = query("query", *words)
-    assert (outcome.status, outcome.err) == (0, "")
-    assert query.files() == {"duo/high.wav", "duo/rest.wav", "duo/duo.mid"}
-
-
 @pytest.fixture
 def shipped(query):
     """With a live model as it ships."""
     folder = query.folder / ".models"
-    models.save(models.live_query(), folder / "query-live.onnx")
+    live = models.edit_manifest(models.live_query(), lambda f: f.update(name="query-live"))
+    models.save(live, folder / "query-live.onnx")
     models.save(models.query_model()["embed"], folder / "query-live-embed.onnx")
     return query
 
@@ -261,3 +256,90 @@ def test_a_name_serves_files_and_live(shipped):
     kept = json.loads((enrolled.query_folder() / "piccolo.query.json").read_text())
     assert set(kept["vectors"]) == {models.QUERY_SPACE, "f" * 32}
     assert session_query(Session(query="piccolo")) == pytest.approx((0.0, 1.0), abs=0.05)
+
+
+@pytest.fixture
+def both(shipped):
+    """With a model for files as it ships, too."""
+    for path in shipped.folder.glob("test*.onnx"):
+        data = models.edit_manifest(path.read_bytes(), lambda f: f.update(name="query"))
+        (shipped.folder / ".models" / path.name.replace("test", "query")).write_bytes(data)
+    return shipped
+
+
+def test_both_models_that_ship_are_asked_where_none_is_named(both):
+    for words, place in (
+        ((), "mean"),
+        (("--model", "query"), "files"),
+        (LIVE, "live"),
+    ):
+        outcome = both("query", "duo.wav", "--example", "high.wav", "-o", place, *words)
+        assert (outcome.status, outcome.err) == (0, "")
+    stems = {
+        place: read_audio(both.folder / place / "duo/high.wav")
+        for place in ("mean", "files", "live")
+    }
+    clip = read_clip(both.folder / "high.wav")
+    shares = np.array([part.share for part in ask(open_query_models(None), clip).parts])
+    assert (shares > 0.5).all()
+    weights = shares / shares.sum()
+    expected = weights[0] * stems["files"] + weights[1] * stems["live"]
+    np.testing.assert_allclose(stems["mean"], expected, atol=1e-5)
+    assert (both.folder / "mean/duo/duo.mid").is_file()
+    assert not (both.folder / "live/duo/duo.mid").exists()
+
+
+def test_an_enrolled_name_asks_both_models_as_its_clip_does(both):
+    outcome = both("query", "--enroll", "piccolo", "high.wav")
+    assert (outcome.status, outcome.err) == (0, "")
+    kept = json.loads((enrolled.query_folder() / "piccolo.query.json").read_text())
+    assert set(kept["shares"]) == {"query", "query-live"}
+    for example, place in (("piccolo", "by-name"), ("high.wav", "by-clip")):
+        outcome = both("query", "duo.wav", "--example", example, "-o", place)
+        assert (outcome.status, outcome.err) == (0, "")
+    one, other = (
+        read_audio(both.folder / place)
+        for place in ("by-name/duo/piccolo.wav", "by-clip/duo/high.wav")
+    )
+    np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that gives a share of whatever it hears."""
+
+    name: str
+    gain: float
+    notes: bool = False
+    embedder: None = None
+
+    def stem(self, mix, sample_rate, query, on_progress=None):
+        if on_progress is not None:
+            on_progress(1, 2)
+            on_progress(2, 2)
+        found = np.ones((3, 2), np.float32) if self.notes else None
+        return Stem(np.float32(self.gain) * mix, found, found)
+
+
+@dataclass(frozen=True)
+class Alone(Clip):
+    """A clip that every model understands."""
+
+    def vector(self, embedder):
+        return np.zeros(1, np.float32)
+
+
+def test_a_model_counts_as_much_as_what_it_brings_back_of_the_example():
+    clip = Alone("oboe", np.full((1, 8), 0.5, np.float32), 48_000)
+    query = ask([Model("good", 0.8, notes=True), Model("bad", 0.4)], clip)
+    assert [part.share for part in query.parts] == pytest.approx([0.64, 0.16])
+    done = []
+    found = query.stem(np.ones((2, 5), np.float32), 48_000, lambda *at: done.append(at))
+    np.testing.assert_allclose(found.audio, 0.8 * 0.8 + 0.2 * 0.4, rtol=1e-6)
+    assert found.logits is not None
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    deaf = ask([Model("deaf", 0.0), Model("deaf", 0.0)], clip)
+    assert not deaf.stem(np.ones((2, 5), np.float32), 48_000).audio.any()
+    only = ask([Model("good", 0.8), Model("deaf", 0.0)], clip)
+    found = only.stem(np.ones((2, 5), np.float32), 48_000)
+    np.testing.assert_allclose(found.audio, 0.8, rtol=1e-4)

@@ -119,38 +119,45 @@ def test_silent_and_short_examples_are_refused():
 
 def test_queries_are_kept_and_found_by_name(model, home):
     vector = np.array([0.25, -0.5], np.float32)
-    path = enrolled.enrol("my oboe", [(model.manifest, vector)])
+    path = enrolled.enrol("my oboe", [(model.manifest, vector)], {"test": 0.75})
     assert path.is_relative_to(home)
     assert enrolled.enrolled_names() == ["my oboe"]
     assert enrolled.find_enrolled("my oboe") == path
     assert enrolled.find_enrolled(str(path)) == path
     assert enrolled.find_enrolled("your oboe") is None
-    np.testing.assert_array_equal(enrolled.load_enrolled(path, model.manifest), vector)
-    enrolled.enrol("my oboe", [(model.manifest, 2 * vector)])
-    np.testing.assert_array_equal(enrolled.load_enrolled(path, model.manifest), 2 * vector)
+    kept = enrolled.load_enrolled(path)
+    assert kept.name == "my oboe"
+    np.testing.assert_array_equal(kept.vector(model.embedder), vector)
+    assert kept.share(model, vector) == 0.75
+    enrolled.enrol("my oboe", [(model.manifest, 2 * vector)], {"other": 1.0})
+    kept = enrolled.load_enrolled(path)
+    np.testing.assert_array_equal(kept.vector(model.embedder), 2 * vector)
+    with pytest.raises(AudioError, match="a query of another model"):
+        kept.share(model, vector)
 
 
 @pytest.mark.parametrize("name", ["", "../oboe", "a/b", ".hidden", "x" * 65, "nul\0"])
 def test_names_that_cannot_be_files_are_refused(model, home, name):
     with pytest.raises(OutputError, match="cannot be a query's name"):
-        enrolled.enrol(name, [(model.manifest, np.zeros(2, np.float32))])
+        enrolled.enrol(name, [(model.manifest, np.zeros(2, np.float32))], {})
     assert enrolled.enrolled_names() == []
     assert home.exists()
 
 
 def test_query_files_of_other_models_and_damaged_ones_are_refused(model, home):
-    path = enrolled.enrol("oboe", [(model.manifest, np.zeros(2, np.float32))])
+    path = enrolled.enrol("oboe", [(model.manifest, np.zeros(2, np.float32))], {"test": 0.5})
     text = path.read_text()
     for changed, words in {
         text.replace(model.manifest.query_space, "0" * 32): "a query of another model",
         text.replace('"rtsep_query": 1', '"rtsep_query": 2'): "of version 2",
         text[:40]: "no query file",
         text.replace("0.0", "1e99"): "no query file",
+        text.replace("0.5", "-0.5"): "no query file",
         "": "no query file",
     }.items():
         assert changed != text
         path.write_text(changed)
         with pytest.raises(AudioError, match=words) as caught:
-            enrolled.load_enrolled(path, model.manifest)
+            enrolled.load_enrolled(path).vector(model.embedder)
         assert "\n" not in str(caught.value)
     assert home.exists()
