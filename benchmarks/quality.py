@@ -206,7 +206,7 @@ def measure(
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task", choices=("stems", "query"), default="stems")
-    parser.add_argument("--model", default="query-live", help="the query model")
+    parser.add_argument("--model", help="a query model; both that ship if not given")
     parser.add_argument("--parts", type=Path, default=os.environ.get("RTSEP_PARTS"))
     parser.add_argument("--pairs", type=int, default=10, help="pairs an instrument")
     parser.add_argument("--rendered", type=Path, default=os.environ.get("RTSEP_RENDERED"))

@@ -28,7 +28,7 @@ from rtsep_export.query.voices import INSTRUMENTS
 
 Audio = common.Audio
 Row = dict[str, Any]
-# A stem of a mix at the reference rate, by a query.
+# A stem of a mix, by an example, both at the reference rate.
 Take = Callable[[Audio, Audio], Audio]
 
 PRESET = "live"
@@ -80,9 +80,7 @@ def played(engine: Engine, mix: Audio, query: Audio | None = None) -> dict[str, 
     return dict(zip(engine.stems, np.concatenate(found, axis=2)[..., late:], strict=True))
 
 
-def clip_rows(
-    take: Take, plain: Engine, embedder: Embedder, dataset: str, clip: Clip
-) -> Iterator[Row]:
+def clip_rows(take: Take, plain: Engine, dataset: str, clip: Clip) -> Iterator[Row]:
     """A row for every stem that sounds in both halves, and not alone.
 
     Parameters
@@ -92,15 +90,13 @@ def clip_rows(
     """
     half = clip.mix.shape[1] // 2
     separated = played(plain, clip.mix[:, half:])
-    rate = embedder.sample_rate
     for stem, audio in clip.stems.items():
         rest = (clip.mix - audio)[:, half:]
         if any(map(is_silent, (audio[:, :half], audio[:, half:], rest))):
             continue
-        heard = mono_at(audio[:, :half], clip.sample_rate, rate)
-        example = heard[loudest(heard, round(EXAMPLE_S * rate))]
-        query = embedder.embed(embedder.heard(example[None], rate))
-        found = take(np.ascontiguousarray(clip.mix[:, half:]), query)
+        heard = mono_at(audio[:, :half], clip.sample_rate, REFERENCE_RATE)
+        example = heard[loudest(heard, round(EXAMPLE_S * REFERENCE_RATE))]
+        found = take(np.ascontiguousarray(clip.mix[:, half:]), example[None])
         # What plays live ends a latency sooner.
         samples = min(found.shape[1], *(part.shape[1] for part in separated.values()))
         found = found[:, :samples]
@@ -126,12 +122,14 @@ def measure_live(
     """Print the tables of what is there, of a model for live use, and give every figure."""
     engine = Engine(separator, None, PRESETS[PRESET], query=bundle, device="cpu")
 
-    def take(mix: Audio, query: Audio) -> Audio:
+    embedder = Embedder(bundle, device="cpu")
+
+    def take(mix: Audio, example: Audio) -> Audio:
+        query = embedder.embed(embedder.heard(example, REFERENCE_RATE))
         return played(engine, mix, query)[QUERIED]
 
     cost = print_cost(separator, bundle)
-    embedder = Embedder(bundle, device="cpu")
-    rows = measure_clips(take, embedder, separator, rendered, data, songs)
+    rows = measure_clips(take, separator, rendered, data, songs)
     return {"model": bundle.name, "cost": cost, "rows": rows}
 
 
@@ -157,7 +155,6 @@ def print_cost(separator: Bundle, bundle: Bundle) -> list[dict[str, Any]]:
 
 def measure_clips(
     take: Take,
-    embedder: Embedder,
     separator: Bundle,
     rendered: Path | None,
     data: Path | None,
@@ -185,7 +182,7 @@ def measure_clips(
         with common.progress() as bar:
             task = bar.add_task(dataset, total=None)
             for clip in clips:
-                rows += clip_rows(take, plain, embedder, dataset, clip)
+                rows += clip_rows(take, plain, dataset, clip)
                 bar.advance(task)
         print_rows(rows, dataset)
         all_rows += rows

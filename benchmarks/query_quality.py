@@ -1,6 +1,7 @@
 """``quality.py --task query``: how well a query model takes out what an example names.
 
-A model that plays live is measured by `query_clips`, one for files there and here.
+What ``rtsep query`` asks of both models that ship, or one model for files, is measured here
+and by `query_clips`; a model for live use as it plays.
 
 Test pairs of ``rtsep-export parts`` are found by ``--parts`` or RTSEP_PARTS, real players
 by ``--data`` or RTSEP_DATA.  SDR is mir_eval's, of one source by itself; precision is
@@ -22,7 +23,9 @@ import numpy.typing as npt
 
 from benchmarks import common
 from benchmarks.query_clips import PRESET, measure_clips, measure_live
-from rtsep.query.live_model import AnyQueryModel, LiveModel
+from rtsep.manifest import Manifest
+from rtsep.query.examples import Clip, Part, Query, ask
+from rtsep.query.live_model import AnyQueryModel, LiveModel, open_query_models
 from rtsep.query.model import QueryModel, find_query_model
 from rtsep.query.score import play_score
 from rtsep.query.spectra import OverlapAdd, centred, mask, spectrum
@@ -60,12 +63,24 @@ class Estimate:
     classes: npt.NDArray[np.int64] | None
 
 
-def estimate(model: AnyQueryModel, pair: Asked) -> Estimate:
-    """Both ways from the estimate to audio, and the notes; of a live model its stem."""
+def query_of(models: Sequence[AnyQueryModel], example: Audio, sample_rate: int) -> Query:
+    """What an example ``[1, samples]`` names; one model alone needs no weight."""
+    clip = Clip("example", example, sample_rate)
+    if len(models) > 1:
+        return ask(models, clip)
+    (model,) = models
+    return Query(clip.name, (Part(model, clip.vector(model.embedder), 1.0),))
+
+
+def estimate(models: Sequence[AnyQueryModel], pair: Asked) -> Estimate:
+    """Of one model for files both ways from its estimate to audio; the stem; the notes."""
+    model = models[0]
     rate = model.embedder.sample_rate
-    query = model.embedder.embed(model.embedder.heard(pair.example[None], rate))
-    if isinstance(model, LiveModel):
-        return Estimate(None, model.stem(pair.mixture[None], rate, query).audio[0], None)
+    asked = query_of(models, pair.example[None], rate)
+    if isinstance(model, LiveModel) or len(models) > 1:
+        found = asked.stem(pair.mixture[None], rate)
+        return Estimate(None, found.audio[0], heard_classes(model.manifest, found.logits))
+    query = asked.parts[0].vector
     n_fft, hop = model.n_fft, model.manifest.hop
     mixture = np.float32(model.heard(pair.mixture[None], rate)[1]) * pair.mixture
     heard = spectrum(centred(mixture, n_fft), n_fft, hop, 0, len(mixture) // hop + 1)
@@ -79,20 +94,25 @@ def estimate(model: AnyQueryModel, pair: Asked) -> Estimate:
         inverse = OverlapAdd(mixture.shape, n_fft, hop)
         inverse.add(np.concatenate([spectra, 0 * high], axis=-1).astype(np.complex64), 0)
         ways.append(inverse.audio())
-    if not logits:
-        return Estimate(*ways, None)
-    # The pairs count their notes from the lowest of a piano on.
-    pitches = [*(p - LOWEST_NOTE for p in model.manifest.notes[0].pitches), SILENCE]
-    return Estimate(*ways, np.array(pitches)[np.concatenate(logits).argmax(1)])
+    classes = heard_classes(model.manifest, np.concatenate(logits) if logits else None)
+    return Estimate(*ways, classes)
 
 
-def pair_rows(model: AnyQueryModel, dataset: str, pairs: Sequence[Asked]) -> list[Row]:
+def heard_classes(manifest: Manifest, logits: Audio | None) -> npt.NDArray[np.int64] | None:
+    """The classes that are likeliest, counted as the pairs do: from a piano's lowest note."""
+    if logits is None:
+        return None
+    pitches = [*(p - LOWEST_NOTE for p in manifest.notes[0].pitches), SILENCE]
+    return np.array(pitches)[logits.argmax(1)]
+
+
+def pair_rows(models: Sequence[AnyQueryModel], dataset: str, pairs: Sequence[Asked]) -> list[Row]:
     """A row a pair, with a progress bar."""
     rows = []
     with common.progress() as bar:
         task = bar.add_task(dataset, total=len(pairs))
         for pair in pairs:
-            found = estimate(model, pair)
+            found = estimate(models, pair)
             right = None
             if found.classes is not None and pair.classes.size:
                 right = precision(pair.classes, found.classes[: len(pair.classes)])
@@ -199,38 +219,41 @@ def print_pitches(rows: Sequence[Row]) -> None:
 
 
 def measure_queries(args: argparse.Namespace) -> dict[str, Any]:
-    """Print the tables of a model, for files or for live use, and give every figure."""
-    bundle = find_query_model(args.model)
+    """Print the tables of what is asked, and give every figure."""
     separators, _ = common.open_models([PRESET], args.separator, args.transcriber)
     place = (separators[PRESET], args.rendered, args.data, args.songs)
-    if bundle.manifest.domain == "mask":
-        live = LiveModel(bundle, device="cpu", separator=separators[PRESET])
-        rows = measure_pairs(live, args.parts, args.data, args.pairs)[1]
-        return {"pairs": rows, **measure_live(bundle, *place)}
-    model = QueryModel(bundle)
-    report = measure_files(model, args.parts, args.data, args.pairs)
+    if args.model is not None:
+        bundle = find_query_model(args.model)
+        if bundle.manifest.domain == "mask":
+            live = LiveModel(bundle, device="cpu", separator=separators[PRESET])
+            rows = measure_pairs([live], args.parts, args.data, args.pairs)[1]
+            return {"pairs": rows, **measure_live(bundle, *place)}
+    models = open_query_models(args.model, device="cpu")
+    report = measure_files(models, args.parts, args.data, args.pairs)
 
-    def take(mix: Audio, query: Audio) -> Audio:
-        return model.stem(mix, REFERENCE_RATE, query).audio
+    def take(mix: Audio, example: Audio) -> Audio:
+        return query_of(models, example, REFERENCE_RATE).stem(mix, REFERENCE_RATE).audio
 
-    report["clips"] = measure_clips(take, model.embedder, *place)
+    report["clips"] = measure_clips(take, *place)
     return report
 
 
 def measure_files(
-    model: QueryModel, parts: Path | None, data: Path | None, per_instrument: int
+    models: Sequence[AnyQueryModel], parts: Path | None, data: Path | None, per_instrument: int
 ) -> dict[str, Any]:
     """Print the tables of what is there, and give every figure."""
-    pairs, rows = measure_pairs(model, parts, data, per_instrument)
-    report: dict[str, Any] = {"model": model.name, "rows": rows, "pitches": []}
-    if pairs and model.manifest.notes:
-        report["pitches"] = pitch_rows(model, pairs)
+    pairs, rows = measure_pairs(models, parts, data, per_instrument)
+    names = [model.name for model in models]
+    report: dict[str, Any] = {"models": names, "rows": rows, "pitches": []}
+    player = models[0]
+    if pairs and isinstance(player, QueryModel) and player.plays_scores:
+        report["pitches"] = pitch_rows(player, pairs)
         print_pitches(report["pitches"])
     return report
 
 
 def measure_pairs(
-    model: AnyQueryModel, parts: Path | None, data: Path | None, per_instrument: int
+    models: Sequence[AnyQueryModel], parts: Path | None, data: Path | None, per_instrument: int
 ) -> tuple[list[Asked], list[Row]]:
     """Print the tables of pairs; those that are rendered, and the rows of all."""
     rendered: list[Asked] = []
@@ -239,14 +262,14 @@ def measure_pairs(
         print("rendered pairs left out: give --parts or set RTSEP_PARTS\n")
     else:
         rendered = list(fixed_pairs(parts / "test", per_instrument))
-        rows = pair_rows(model, "rendered test parts", rendered)
+        rows = pair_rows(models, "rendered test parts", rendered)
         print_pairs(rows, f"rendered test parts, unseen font, {len(rows)} pairs of {TEST_S:g} s")
         all_rows += rows
     if data is None or not (data / "real").is_dir():
         print("real players left out: give --data or set RTSEP_DATA to a folder with real/\n")
     else:
-        players = list(real_pairs(data / "real", model.embedder.sample_rate))
-        rows = pair_rows(model, "real players", players)
+        players = list(real_pairs(data / "real", models[0].embedder.sample_rate))
+        rows = pair_rows(models, "real players", players)
         print_pairs(rows, f"real players, {len(rows)} pairs of {TEST_S:g} s")
         all_rows += rows
     return rendered, all_rows

@@ -88,7 +88,9 @@ class LiveModel:
 AnyQueryModel: TypeAlias = QueryModel | LiveModel
 
 
-def open_query_models(name_or_path: str | Path | None) -> tuple[AnyQueryModel, ...]:
+def open_query_models(
+    name_or_path: str | Path | None, *, device: Device = "auto"
+) -> tuple[AnyQueryModel, ...]:
     """The query model named, or both that ship, the one for files first.
 
     Raises
@@ -97,7 +99,7 @@ def open_query_models(name_or_path: str | Path | None) -> tuple[AnyQueryModel, .
         As of `open_query_model`.
     """
     names = (FILES, LIVE) if name_or_path is None else (name_or_path,)
-    return tuple(map(open_query_model, names))
+    return tuple(open_query_model(name, device=device) for name in names)
 
 
 def open_query_model(name_or_path: str | Path, *, device: Device = "auto") -> AnyQueryModel:

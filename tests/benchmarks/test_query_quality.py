@@ -70,6 +70,34 @@ def test_pairs_players_and_scales_are_measured(
         assert row["voiced"] > 0.5
 
 
+def test_both_models_that_ship_are_measured_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rtsep.bundle.MODELS", tmp_path)
+    for path in models.save_query_model(tmp_path).parent.glob("test*.onnx"):
+        path.rename(tmp_path / path.name.replace("test", "query"))
+    models.save(models.live_query(), tmp_path / "query-live.onnx")
+    models.save(models.query_model()["embed"], tmp_path / "query-live-embed.onnx")
+    separator = models.save(
+        models.constant_masks((0.6, 0.1, 0.1, 0.1, 0.1)), tmp_path / "live.onnx"
+    )
+    real = tmp_path / "data" / "real" / "duo"
+    real.mkdir(parents=True)
+    players = {name: tune(name, 9.0, 44_100)[0][None] for name in PITCHES}
+    for name, audio in {**players, "mixture": sum(players.values())}.items():
+        write_audio(real / f"{name}.flac", audio, 44_100)
+    options = ("--task", "query", "--data", tmp_path / "data", "--json", tmp_path / "report.json")
+    options += ("--separator", separator)
+    monkeypatch.setattr(sys, "argv", ["quality.py", *map(str, options)])
+    common.run_to_the_end(quality.main)
+    assert "real players, 2 pairs of 4 s" in capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert len(report["models"]) == 2
+    assert [row["sdr"] for row in report["rows"]] == [None, None]
+    assert min(row["masked_sdr"] for row in report["rows"]) > 10.0
+    assert min(row["queried"] for row in report["clips"]) > 10.0
+
+
 def test_a_model_that_plays_live_is_measured_as_it_plays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
