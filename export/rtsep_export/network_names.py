@@ -10,6 +10,7 @@ class NetworkName(StrEnum):
     offline = "offline"
     transcriber = "transcriber"
     query_live = "query-live"
+    several = "several"
     autoencoder = "autoencoder"
     tagger = "tagger"
 

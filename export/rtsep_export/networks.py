@@ -12,6 +12,7 @@ from rtsep_export.from_onnx import load_transcriber
 from rtsep_export.network_names import NetworkName, Supervision
 from rtsep_export.query.live import LiveQuery
 from rtsep_export.query.live_training import LiveQueryTask
+from rtsep_export.query.several import ABOUT, TAG, Several, SeveralTask
 from rtsep_export.query.to_onnx import export_live_query
 from rtsep_export.separation import SHAPES, SeparationTask, make_separator
 from rtsep_export.steer.autoencoder import Autoencoder, at_scale
@@ -30,6 +31,7 @@ CPU_BATCHES = {
     NetworkName.offline: 8,
     NetworkName.transcriber: 8,
     NetworkName.query_live: 8,
+    NetworkName.several: 48,
     NetworkName.autoencoder: 2,
     NetworkName.tagger: 12,
 }
@@ -51,6 +53,8 @@ def make_task(
     match network:
         case NetworkName.query_live:
             return LiveQueryTask(rendered, batch=batch, workers=workers)
+        case NetworkName.several:
+            return SeveralTask(rendered, batch=batch)
         case NetworkName.transcriber:
             return TranscriptionTask(rendered, batch=batch, workers=workers)
         case NetworkName.autoencoder:
@@ -109,6 +113,11 @@ def _write(
             asked = LiveQuery()
             asked.load_state_dict(state)
             export_live_query(asked.eval(), output / f"{network}.onnx", network, record, version)
+        case NetworkName.several:
+            several = Several()
+            several.load_state_dict(state)
+            path = output / f"{network}.onnx"
+            export_tagger(several.eval(), (TAG,), path, network, record, version, LICENCE, ABOUT)
         case NetworkName.transcriber:
             transcriber = make_transcriber()
             transcriber.load_state_dict(state)

@@ -29,8 +29,8 @@ def training_record(run: Path, rendered: Path, network: NetworkName) -> Training
     run : Path
         A folder that `rtsep_export.training.train` wrote.
     rendered : Path
-        What ``rtsep-export render`` wrote, and for the live query model ``solos``: each song
-        and solo with its recipe.
+        What ``rtsep-export render`` wrote, and for what learns from solos ``solos``: each
+        song and solo with its recipe.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def training_record(run: Path, rendered: Path, network: NetworkName) -> Training
     """
     recipes = {"songs": sorted((rendered / "train").glob("*/recipe.json"))}
     audio = [path.with_name("mix.flac") for path in recipes["songs"]]
-    if network is NetworkName.query_live:
+    if network in (NetworkName.query_live, NetworkName.several):
         stated = sorted(solos_folder(rendered, "train").glob("*/*.json"))
         # An interrupted rendering may have left a recipe without its solo.
         recipes["solos"] = [path for path in stated if path.with_suffix(".flac").is_file()]

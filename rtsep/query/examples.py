@@ -12,11 +12,14 @@ from rtsep.errors import AudioError, BundleError
 from rtsep.query import enrolled
 from rtsep.query.live_model import AnyQueryModel
 from rtsep.query.model import Embedder, QueryModel, Stem, check_example
+from rtsep.query.several import likely_several
 
 Floats = npt.NDArray[np.float32]
 
-# Of an example's energy, the share that its own query has to bring back.
-LEAST_SHARE = 0.45
+# A model that brings back less of an example's energy hardly knows what is in it.
+LEAST_SHARE = 0.2
+# An example that is likelier to hold several instruments is remarked on.
+SEVERAL = 0.5
 
 
 @dataclass(frozen=True)
@@ -181,11 +184,18 @@ def player_of(query: Query) -> QueryModel:
 
 
 def remarks_on(clip: Clip, query: Query) -> list[str]:
-    """What is odd about an example: more sounds in it than its query names."""
+    """What is odd about an example: several instruments, or one that no model knows."""
+    remarks = []
+    several = likely_several(clip.audio, clip.sample_rate)
+    if several is not None and several > SEVERAL:
+        remarks.append(
+            f"{clip.name}: there seems to be more than one instrument in it "
+            f"({100 * several:.0f}% likely); one alone names itself best"
+        )
     share = max(part.share for part in query.parts)
-    if share >= LEAST_SHARE:
-        return []
-    return [
-        f"{clip.name}: only {100 * share:.0f}% of it is found again by what it names; "
-        "is there more than one instrument in it, or one that the model does not know?"
-    ]
+    if share < LEAST_SHARE:
+        remarks.append(
+            f"{clip.name}: only {100 * share:.0f}% of it is found again by what it names; "
+            "the model hardly knows this instrument"
+        )
+    return remarks

@@ -673,3 +673,39 @@ def live_query(*, hop: int = 256) -> bytes:
         "one": np.array([1], np.int64),
     }
     return graph_bytes(nodes, inputs, outputs, weights, manifest)
+
+
+def several(threshold: float = 0.37) -> bytes:
+    """A tagger of three seconds: clips with a peak above the threshold hold several."""
+    samples = 3 * 16_000
+    manifest = make_manifest(
+        name="several",
+        task="tag",
+        domain="audio",
+        stems=(),
+        hop=1,
+        sample_rate=16_000,
+        front_ends=(),
+        tags=("several",),
+        state=mf.Chunk(chunk=samples, left=0, right=0, crossfade=0),
+        inputs=(),
+        outputs=(),
+    )
+    inputs, outputs = (
+        tuple(mf.Tensor(name=name, shape=shape) for name, shape in shapes.items())
+        for shapes in signature(manifest)
+    )
+    manifest = msgspec.structs.replace(manifest, inputs=inputs, outputs=outputs)
+    node = helper.make_node
+    nodes = [
+        node("Abs", ["audio"], ["size"]),
+        node("ReduceMax", ["size"], ["peak"], axes=[1], keepdims=1),
+        node("Sub", ["peak", "threshold"], ["above"]),
+        node("Mul", ["above", "steep"], ["logit"]),
+        node("Sigmoid", ["logit"], ["tags"]),
+    ]
+    weights: dict[str, npt.NDArray[Any]] = {
+        "threshold": np.array(threshold, np.float32),
+        "steep": np.array(40.0, np.float32),
+    }
+    return graph_bytes(nodes, inputs, outputs, weights, manifest)

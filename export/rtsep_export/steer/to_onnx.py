@@ -67,6 +67,7 @@ def export_tagger(
     training: Training,
     version: str,
     licence: str,
+    about: str = "by which audio is steered",
 ) -> Manifest:
     """Write a tagger as a bundle: one window of ``audio`` to the probabilities of ``tags``."""
     for module in network.modules():
@@ -76,7 +77,7 @@ def export_tagger(
         format=FORMAT_VERSION,
         name=name,
         version=version,
-        description=f"tagger ({type(network).__name__}), by which audio is steered",
+        description=f"tagger ({type(network).__name__}), {about}",
         licence=licence,
         task="tag",
         domain="audio",

@@ -10,7 +10,7 @@ import pytest
 from rtsep.live.queries import session_query
 from rtsep.live.session import Session
 from rtsep.query import enrolled
-from rtsep.query.examples import Clip, ask, read_clip
+from rtsep.query.examples import Clip, Part, Query, ask, read_clip, remarks_on
 from rtsep.query.live_model import open_query_models
 from rtsep.query.model import Stem
 from tests.rtsep import models
@@ -180,12 +180,26 @@ def test_a_query_of_another_model_is_refused(query):
 
 
 def test_an_example_of_several_instruments_is_said_and_used(query):
-    write_audio(query.folder / "both.wav", sine(LOW_HZ) + 1.05 * sine(HIGH_HZ))
-    words = ("query", "duo.wav", "--example", "both.wav", "-o", "out", "--model", "test.onnx")
-    outcome = query(*words)
+    models.save(models.several(), query.folder / ".models" / "several.onnx")
+    write_audio(query.folder / "both.wav", sine(LOW_HZ) + sine(HIGH_HZ))
+    words = ("--example", "both.wav", "-o", "out", "--model", "test.onnx")
+    outcome = query("query", "duo.wav", *words)
     assert outcome.status == 0
-    assert "is there more than one instrument in it" in outcome.err
+    (line,) = outcome.err.splitlines()
+    assert "both: there seems to be more than one instrument in it (9" in line
     assert "duo/both.wav" in query.files()
+    run(query, "duo.wav", "--example", "high.wav", "-o", "again")
+    outcome = query("query", "--enroll", "both", "both.wav", "--model", "test.onnx")
+    assert outcome.status == 0
+    assert "more than one instrument" in outcome.err
+
+
+def test_an_instrument_that_the_model_does_not_know_is_said(query):
+    clip = Clip("noise", np.zeros((1, 48_000), np.float32), 48_000)
+    known, unknown = (Query("noise", (Part(None, None, share),)) for share in (0.3, 0.1))
+    assert remarks_on(clip, known) == []
+    (line,) = remarks_on(clip, unknown)
+    assert "noise: only 10% of it is found again by what it names" in line
 
 
 @pytest.fixture
@@ -215,7 +229,7 @@ def test_the_live_model_takes_an_instrument_out_of_a_song(shipped, rate):
         np.testing.assert_allclose(stem[:, part], high[:, part], atol=0.02)
 
 
-def test_the_live_model_plays_no_scores_and_hears_several_instruments(shipped):
+def test_the_live_model_plays_no_scores(shipped):
     words = (
         "query",
         *LIVE,
@@ -229,10 +243,6 @@ def test_the_live_model_plays_no_scores_and_hears_several_instruments(shipped):
     )
     assert "which plays no scores; expected a query model for files" in shipped.refuses(*words)
     assert shipped.files() == set()
-    write_audio(shipped.folder / "both.wav", sine(LOW_HZ) + 1.05 * sine(HIGH_HZ))
-    outcome = shipped("query", "duo.wav", "--example", "both.wav", "-o", "out", *LIVE)
-    assert outcome.status == 0
-    assert "is there more than one instrument in it" in outcome.err
 
 
 def test_a_name_is_enrolled_for_the_live_model(shipped):
