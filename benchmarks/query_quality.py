@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from benchmarks import common
 from benchmarks.query_clips import PRESET, measure_clips, measure_live
+from benchmarks.query_examples import measure_examples
 from rtsep.manifest import Manifest
 from rtsep.query.examples import Clip, Part, Query, ask
 from rtsep.query.live_model import AnyQueryModel, LiveModel, open_query_models
@@ -230,6 +231,7 @@ def measure_queries(args: argparse.Namespace) -> dict[str, Any]:
             return {"pairs": rows, **measure_live(bundle, *place)}
     models = open_query_models(args.model, device="cpu")
     report = measure_files(models, args.parts, args.data, args.pairs)
+    report["examples"] = measure_examples(models[0], args.rendered, args.data)
 
     def take(mix: Audio, example: Audio) -> Audio:
         return query_of(models, example, REFERENCE_RATE).stem(mix, REFERENCE_RATE).audio

@@ -76,6 +76,7 @@ def test_both_models_that_ship_are_measured_where_none_is_named(
     monkeypatch.setattr("rtsep.bundle.MODELS", tmp_path)
     for path in models.save_query_model(tmp_path).parent.glob("test*.onnx"):
         path.rename(tmp_path / path.name.replace("test", "query"))
+    models.save(models.several(), tmp_path / "several.onnx")
     models.save(models.live_query(), tmp_path / "query-live.onnx")
     models.save(models.query_model()["embed"], tmp_path / "query-live-embed.onnx")
     separator = models.save(
@@ -90,9 +91,13 @@ def test_both_models_that_ship_are_measured_where_none_is_named(
     options += ("--separator", separator)
     monkeypatch.setattr(sys, "argv", ["quality.py", *map(str, options)])
     common.run_to_the_end(quality.main)
-    assert "real players, 2 pairs of 4 s" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "real players, 2 pairs of 4 s" in printed
+    assert "Examples of several instruments told from those of one" in printed
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report["models"]) == 2
+    told = {row["clip"]: row["likely"] > 0.5 for row in report["examples"]}
+    assert told == {"duo flute": False, "duo violin": False, "duo flute and violin": True}
     assert [row["sdr"] for row in report["rows"]] == [None, None]
     assert min(row["masked_sdr"] for row in report["rows"]) > 10.0
     assert min(row["queried"] for row in report["clips"]) > 10.0
