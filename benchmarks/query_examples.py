@@ -2,8 +2,8 @@
 
 Every stem of the recordings alone, and every two that play at once; and the test solos,
 alone and two at a time.  Those are remarked on that the network that ships for it takes for
-several; the baseline is the share of an example that a model brings back of it by its own
-query, less of which may mean more instruments.
+several; the baseline is how close what a model takes out of an example by its own query comes
+to that, for which one instrument should be easier than several.
 """
 
 from collections.abc import Iterator
@@ -69,9 +69,9 @@ def example_rows(
         if likely is None:
             return []
         clip = Clip(name, audio[None], RATE)
-        share = clip.share(model, clip.vector(model.embedder))
+        closeness = clip.closeness_db(model, clip.vector(model.embedder))
         row = {"dataset": dataset, "clip": name, "several": several}
-        rows.append(row | {"likely": likely, "share": share})
+        rows.append(row | {"likely": likely, "closeness_db": closeness})
     return rows
 
 
@@ -90,7 +90,7 @@ def measure_examples(model: AnyQueryModel, rendered: Path | None, data: Path | N
             continue
         areas = [
             ranked([r["likely"] for r in several], [r["likely"] for r in alone]),
-            ranked([-r["share"] for r in several], [-r["share"] for r in alone]),
+            ranked(*([-r["closeness_db"] for r in group] for group in (several, alone))),
         ]
         remarked = [
             f"{sum(r['likely'] > SEVERAL for r in group)} of {len(group)}"
@@ -101,7 +101,7 @@ def measure_examples(model: AnyQueryModel, rendered: Path | None, data: Path | N
         columns = ("examples", "one, remarked on", "several, remarked on", "area under the ROC")
         common.print_table(
             f"Examples of several instruments told from those of one, {EXAMPLE_S} s each",
-            (*columns, f"by what {model.name} brings back"),
+            (*columns, f"by how close {model.name} comes"),
             table,
         )
     return rows

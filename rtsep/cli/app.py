@@ -133,7 +133,7 @@ def query(
     OUTPUT/<song>/ holds <example>.wav, rest.wav and the instrument's notes, <song>.mid.
     Two models ship and each takes its stem: 'query' knows two players at once and hears
     notes, 'query-live' knows bands, as 'rtsep live --query' hears them. The mean comes out,
-    in which each counts as much as what it brings back of the example.
+    in which each counts by how close it comes to the example alone.
 
     
     rtsep query duo.wav --example oboe.wav -o out

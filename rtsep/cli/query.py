@@ -95,6 +95,6 @@ def _enrol(
         if isinstance(part.model, QueryModel) and part.model.plays_scores:
             player = part.model.score_embedder
             vectors.append((player.manifest, clip.vector(player)))
-    shares = {part.model.name: part.share for part in parts}
-    path = enrolled.enrol(name, vectors, shares)
+    closeness_db = {part.model.name: part.closeness_db for part in parts}
+    path = enrolled.enrol(name, vectors, closeness_db)
     stdout().print(one_line(f"{name}: {path}"), markup=False, soft_wrap=True)

@@ -23,7 +23,7 @@ MAX_BYTES = 1 << 20
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
 Value = Annotated[float, Meta(ge=-1e6, le=1e6)]
-Share = Annotated[float, Meta(ge=0, le=1e6)]
+Decibels = Annotated[float, Meta(ge=-200, le=200)]
 Vector = Annotated[tuple[Value, ...], Meta(min_length=1, max_length=4096)]
 
 
@@ -37,16 +37,16 @@ class Enrolled(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         files and for live use may understand different ones.
     models : dict of str to str
         Names of the models that made them, by space.
-    shares : dict of str to float
-        How much of the clip its vector brings back, by the name of the model that takes
-        stems by it (`rtsep.query.examples.Clip.share`).
+    closeness_db : dict of str to float
+        Of what its vector takes out of the clip, by the name of the model that takes stems
+        by it (`rtsep.query.examples.Clip.closeness_db`).
     """
 
     rtsep_query: int
     name: Name
     vectors: Annotated[dict[str, Vector], Meta(min_length=1, max_length=64)]
     models: dict[str, str]
-    shares: dict[str, Share]
+    closeness_db: dict[str, Decibels]
 
 
 def query_folder() -> Path:
@@ -72,7 +72,7 @@ def check_name(name: str) -> None:
 def enrol(
     name: str,
     vectors: Sequence[tuple[Manifest, npt.NDArray[np.float32]]],
-    shares: Mapping[str, float],
+    closeness_db: Mapping[str, float],
 ) -> Path:
     """Keep a clip's query vectors; those of the same name are replaced.
 
@@ -80,7 +80,7 @@ def enrol(
     ----------
     vectors : sequence of (Manifest, float32 array)
         Of every model that is to understand the name.
-    shares : mapping of str to float
+    closeness_db : mapping of str to float
         See `Enrolled`.
 
     Raises
@@ -94,7 +94,7 @@ def enrol(
         name=name,
         vectors={m.query_space: tuple(float(value) for value in v) for m, v in vectors},
         models={m.query_space: m.name for m, _ in vectors},
-        shares=dict(shares),
+        closeness_db=dict(closeness_db),
     )
     data = msgspec.json.format(msgspec.json.encode(kept)) + b"\n"
     path = query_folder() / f"{name}{SUFFIX}"
@@ -152,18 +152,18 @@ class Kept:
             raise self._of_another_model(manifest)
         return np.array(vector, np.float32)
 
-    def share(self, model: AnyQueryModel, vector: npt.NDArray[np.float32]) -> float:
-        """How much of the clip its vector brought back.
+    def closeness_db(self, model: AnyQueryModel, vector: npt.NDArray[np.float32]) -> float:
+        """How close what its vector took out of the clip came to that.
 
         Raises
         ------
         AudioError
             It was enrolled for other models.
         """
-        share = self.contents.shares.get(model.name)
-        if share is None:
+        found = self.contents.closeness_db.get(model.name)
+        if found is None:
             raise self._of_another_model(model.manifest)
-        return share
+        return found
 
     def _of_another_model(self, manifest: Manifest) -> AudioError:
         return AudioError(

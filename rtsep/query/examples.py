@@ -16,10 +16,12 @@ from rtsep.query.several import likely_several
 
 Floats = npt.NDArray[np.float32]
 
-# A model that brings back less of an example's energy hardly knows what is in it.
-LEAST_SHARE = 0.2
+# Where an example's error is larger than what is found of it, no model knows what is in it.
+LEAST_DB = 0.0
 # An example that is likelier to hold several instruments is remarked on.
 SEVERAL = 0.5
+MOST_DB = 60.0
+TINY = 1e-20
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,16 @@ class Clip:
         """What an embedder makes of it, ``[query]``."""
         return embedder.embed(embedder.heard(self.audio, self.sample_rate))
 
-    def share(self, model: AnyQueryModel, vector: Floats) -> float:
-        """How much of its energy its own vector brings back out of it."""
+    def closeness_db(self, model: AnyQueryModel, vector: Floats) -> float:
+        """How close what its own vector takes out of it comes to it.
+
+        The scale-invariant SDR (Le Roux, Wisdom, Erdogan and Hershey 2019), within `MOST_DB`.
+        """
         found = model.stem(self.audio, self.sample_rate, vector).audio
-        energies = [float(np.square(a).sum()) for a in (found, self.audio)]
-        return energies[0] / max(energies[1], 1e-12)
+        alike = float((found * self.audio).sum() ** 2)
+        whole = float(np.square(found).sum()) * float(np.square(self.audio).sum())
+        ratio = (alike + TINY) / (max(whole - alike, 0.0) + TINY)
+        return float(np.clip(10 * np.log10(ratio), -MOST_DB, MOST_DB)) if whole else -MOST_DB
 
 
 Example = Clip | enrolled.Kept
@@ -94,21 +101,21 @@ class Part:
     Attributes
     ----------
     vector : float32 [query]
-    share : float
-        See `Clip.share`.
+    closeness_db : float
+        See `Clip.closeness_db`.
     """
 
     model: AnyQueryModel
     vector: Floats
-    share: float
+    closeness_db: float
 
 
 @dataclass(frozen=True)
 class Query:
     """What an example names, to one model or to several.
 
-    Each takes its own stem out of a mix, and counts as much as the share of the example
-    that it brings back: one that does not know an instrument says so by this.
+    Each takes its own stem out of a mix, and counts as much as what it takes out of the
+    example is closer to that: in proportion to signal over error, in amplitude.
 
     Attributes
     ----------
@@ -135,7 +142,7 @@ class Query:
         sample_rate : int
             Of the mix, in Hz.
         """
-        shares = np.array([max(part.share, 1e-6) for part in self.parts])
+        weights = np.array([10 ** (part.closeness_db / 20) for part in self.parts])
         stems = []
         for number, part in enumerate(self.parts):
 
@@ -145,7 +152,7 @@ class Query:
 
             stems.append(part.model.stem(mix, sample_rate, part.vector, report))
         audio = np.zeros_like(stems[0].audio)
-        for weight, stem in zip(shares / shares.sum(), stems, strict=True):
+        for weight, stem in zip(weights / weights.sum(), stems, strict=True):
             audio += np.float32(weight) * stem.audio
         return Stem(audio, stems[0].magnitude, stems[0].logits)
 
@@ -161,7 +168,7 @@ def ask(models: Sequence[AnyQueryModel], example: Example) -> Query:
     parts = []
     for model in models:
         vector = example.vector(model.embedder)
-        parts.append(Part(model, vector, example.share(model, vector)))
+        parts.append(Part(model, vector, example.closeness_db(model, vector)))
     return Query(example.name, tuple(parts))
 
 
@@ -192,10 +199,6 @@ def remarks_on(clip: Clip, query: Query) -> list[str]:
             f"{clip.name}: there seems to be more than one instrument in it "
             f"({100 * several:.0f}% likely); one alone names itself best"
         )
-    share = max(part.share for part in query.parts)
-    if share < LEAST_SHARE:
-        remarks.append(
-            f"{clip.name}: only {100 * share:.0f}% of it is found again by what it names; "
-            "the model hardly knows this instrument"
-        )
+    if max(part.closeness_db for part in query.parts) < LEAST_DB:
+        remarks.append(f"{clip.name}: the model hardly knows this instrument")
     return remarks

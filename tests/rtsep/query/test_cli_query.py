@@ -196,10 +196,10 @@ def test_an_example_of_several_instruments_is_said_and_used(query):
 
 def test_an_instrument_that_the_model_does_not_know_is_said(query):
     clip = Clip("noise", np.zeros((1, 48_000), np.float32), 48_000)
-    known, unknown = (Query("noise", (Part(None, None, share),)) for share in (0.3, 0.1))
+    known, unknown = (Query("noise", (Part(None, None, db),)) for db in (1.0, -1.0))
     assert remarks_on(clip, known) == []
     (line,) = remarks_on(clip, unknown)
-    assert "noise: only 10% of it is found again by what it names" in line
+    assert "noise: the model hardly knows this instrument" in line
 
 
 @pytest.fixture
@@ -290,9 +290,9 @@ def test_both_models_that_ship_are_asked_where_none_is_named(both):
         for place in ("mean", "files", "live")
     }
     clip = read_clip(both.folder / "high.wav")
-    shares = np.array([part.share for part in ask(open_query_models(None), clip).parts])
-    assert (shares > 0.5).all()
-    weights = shares / shares.sum()
+    close = np.array([part.closeness_db for part in ask(open_query_models(None), clip).parts])
+    assert (close > 10.0).all()
+    weights = 10 ** (close / 20) / (10 ** (close / 20)).sum()
     expected = weights[0] * stems["files"] + weights[1] * stems["live"]
     np.testing.assert_allclose(stems["mean"], expected, atol=1e-5)
     assert (both.folder / "mean/duo/duo.mid").is_file()
@@ -303,7 +303,7 @@ def test_an_enrolled_name_asks_both_models_as_its_clip_does(both):
     outcome = both("query", "--enroll", "piccolo", "high.wav")
     assert (outcome.status, outcome.err) == (0, "")
     kept = json.loads((enrolled.query_folder() / "piccolo.query.json").read_text())
-    assert set(kept["shares"]) == {"query", "query-live"}
+    assert set(kept["closeness_db"]) == {"query", "query-live"}
     for example, place in (("piccolo", "by-name"), ("high.wav", "by-clip")):
         outcome = both("query", "duo.wav", "--example", example, "-o", place)
         assert (outcome.status, outcome.err) == (0, "")
@@ -316,10 +316,11 @@ def test_an_enrolled_name_asks_both_models_as_its_clip_does(both):
 
 @dataclass(frozen=True)
 class Model:
-    """A model that gives a share of whatever it hears."""
+    """A model that gives every other of the samples that it hears at another level."""
 
     name: str
-    gain: float
+    even: float
+    odd: float
     notes: bool = False
     embedder: None = None
 
@@ -328,7 +329,8 @@ class Model:
             on_progress(1, 2)
             on_progress(2, 2)
         found = np.ones((3, 2), np.float32) if self.notes else None
-        return Stem(np.float32(self.gain) * mix, found, found)
+        levels = np.where(np.arange(mix.shape[1]) % 2, self.odd, self.even)
+        return Stem(mix * levels.astype(np.float32), found, found)
 
 
 @dataclass(frozen=True)
@@ -339,17 +341,25 @@ class Alone(Clip):
         return np.zeros(1, np.float32)
 
 
-def test_a_model_counts_as_much_as_what_it_brings_back_of_the_example():
+def test_a_model_counts_as_much_as_it_comes_close_to_the_example():
     clip = Alone("oboe", np.full((1, 8), 0.5, np.float32), 48_000)
-    query = ask([Model("good", 0.8, notes=True), Model("bad", 0.4)], clip)
-    assert [part.share for part in query.parts] == pytest.approx([0.64, 0.16])
+    # An error of a third, and of three thirds, of what is found.
+    good, bad = Model("good", 0.8, 0.4, notes=True), Model("bad", 0.6, 0.0)
+    query = ask([good, bad], clip)
+    closeness = [part.closeness_db for part in query.parts]
+    assert closeness == pytest.approx([20 * np.log10(3), 0.0], abs=1e-4)
     done = []
-    found = query.stem(np.ones((2, 5), np.float32), 48_000, lambda *at: done.append(at))
-    np.testing.assert_allclose(found.audio, 0.8 * 0.8 + 0.2 * 0.4, rtol=1e-6)
+    found = query.stem(np.ones((2, 4), np.float32), 48_000, lambda *at: done.append(at))
+    expected = [0.75 * 0.8 + 0.25 * 0.6, 0.75 * 0.4]
+    np.testing.assert_allclose(found.audio, [2 * expected, 2 * expected], rtol=1e-5)
     assert found.logits is not None
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    deaf = ask([Model("deaf", 0.0), Model("deaf", 0.0)], clip)
-    assert not deaf.stem(np.ones((2, 5), np.float32), 48_000).audio.any()
-    only = ask([Model("good", 0.8), Model("deaf", 0.0)], clip)
-    found = only.stem(np.ones((2, 5), np.float32), 48_000)
-    np.testing.assert_allclose(found.audio, 0.8, rtol=1e-4)
+
+
+def test_a_model_that_hears_nothing_counts_for_nothing():
+    clip = Alone("oboe", np.full((1, 8), 0.5, np.float32), 48_000)
+    deaf = Model("deaf", 0.0, 0.0)
+    assert not ask([deaf, deaf], clip).stem(np.ones((2, 5), np.float32), 48_000).audio.any()
+    only = ask([Model("good", 0.8, 0.4), deaf], clip)
+    found = only.stem(np.ones((2, 2), np.float32), 48_000)
+    np.testing.assert_allclose(found.audio, [[0.8, 0.4], [0.8, 0.4]], rtol=1e-2)

@@ -119,7 +119,7 @@ def test_silent_and_short_examples_are_refused():
 
 def test_queries_are_kept_and_found_by_name(model, home):
     vector = np.array([0.25, -0.5], np.float32)
-    path = enrolled.enrol("my oboe", [(model.manifest, vector)], {"test": 0.75})
+    path = enrolled.enrol("my oboe", [(model.manifest, vector)], {"test": 12.5})
     assert path.is_relative_to(home)
     assert enrolled.enrolled_names() == ["my oboe"]
     assert enrolled.find_enrolled("my oboe") == path
@@ -128,12 +128,12 @@ def test_queries_are_kept_and_found_by_name(model, home):
     kept = enrolled.load_enrolled(path)
     assert kept.name == "my oboe"
     np.testing.assert_array_equal(kept.vector(model.embedder), vector)
-    assert kept.share(model, vector) == 0.75
+    assert kept.closeness_db(model, vector) == 12.5
     enrolled.enrol("my oboe", [(model.manifest, 2 * vector)], {"other": 1.0})
     kept = enrolled.load_enrolled(path)
     np.testing.assert_array_equal(kept.vector(model.embedder), 2 * vector)
     with pytest.raises(AudioError, match="a query of another model"):
-        kept.share(model, vector)
+        kept.closeness_db(model, vector)
 
 
 @pytest.mark.parametrize("name", ["", "../oboe", "a/b", ".hidden", "x" * 65, "nul\0"])
@@ -152,7 +152,7 @@ def test_query_files_of_other_models_and_damaged_ones_are_refused(model, home):
         text.replace('"rtsep_query": 1', '"rtsep_query": 2'): "of version 2",
         text[:40]: "no query file",
         text.replace("0.0", "1e99"): "no query file",
-        text.replace("0.5", "-0.5"): "no query file",
+        text.replace("0.5", "-500.0"): "no query file",
         "": "no query file",
     }.items():
         assert changed != text
