@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 # Where an example's error is larger than what is found of it, no model knows what is in it.
 LEAST_DB = 0.0
 # An example that is likelier to hold several instruments is remarked on.
-SEVERAL = 0.5
+SEVERAL = 0.8
 MOST_DB = 60.0
 TINY = 1e-20
 
