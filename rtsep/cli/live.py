@@ -31,6 +31,7 @@ from rtsep.live.status import Status, encode_status
 from rtsep.mask_file import read_masks
 from rtsep.played_masks import REST
 from rtsep.presets import PRESETS
+from rtsep.query.examples import find_example, remarks_on
 from rtsep.songs import find_separator, find_transcriber
 
 if TYPE_CHECKING:
@@ -150,7 +151,10 @@ def choose_session(
     stems = find_stems(session)
     if session.transcriber != NO_TRANSCRIBER:
         find_transcriber(session.transcriber)
-    session_query(session)
+    if session.query is not None:
+        session_query(session)
+        for remark in remarks_on(find_example(session.query)):
+            complain(remark)
     if path is not None and file is None:
         save_session(session, path, stems)
         file = _OverriddenFile(path, decided)

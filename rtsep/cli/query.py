@@ -8,7 +8,7 @@ from rtsep.cli.batch import known_format, result_names, run_batch
 from rtsep.cli.console import complain, one_line, stdout
 from rtsep.errors import AudioError, OutputError, RtsepError
 from rtsep.query import enrolled
-from rtsep.query.examples import Clip, ask, find_example, player_of, read_clip, remarks_on
+from rtsep.query.examples import ask, find_example, player_of, read_clip, remarks_on
 from rtsep.query.live_model import AnyQueryModel, open_query_model, open_query_models
 from rtsep.query.model import LIVE, QueryModel
 from rtsep.query.score import read_score
@@ -51,9 +51,8 @@ def query_files(
     if score is not None:
         player = player_of(query)
         played = Score(score, read_score(score), player, heard.vector(player.score_embedder))
-    if isinstance(heard, Clip):
-        for remark in remarks_on(heard, query):
-            complain(remark)
+    for remark in remarks_on(heard, query):
+        complain(remark)
 
     def work(source: Path, song: str, on_progress: OnProgress) -> Queried:
         return query_song(

@@ -190,15 +190,20 @@ def player_of(query: Query) -> QueryModel:
     )
 
 
-def remarks_on(clip: Clip, query: Query) -> list[str]:
-    """What is odd about an example: several instruments, or one that no model knows."""
-    remarks = []
+def remarks_on(example: Example, query: Query | None = None) -> list[str]:
+    """What is odd about a clip: several instruments, or one that the models hardly know.
+
+    Of an enrolled query it was said when it was enrolled.
+    """
+    if isinstance(example, enrolled.Kept):
+        return []
+    clip, remarks = example, []
     several = likely_several(clip.audio, clip.sample_rate)
     if several is not None and several > SEVERAL:
         remarks.append(
             f"{clip.name}: there seems to be more than one instrument in it "
             f"({100 * several:.0f}% likely); one alone names itself best"
         )
-    if max(part.closeness_db for part in query.parts) < LEAST_DB:
+    if query is not None and max(part.closeness_db for part in query.parts) < LEAST_DB:
         remarks.append(f"{clip.name}: the model hardly knows this instrument")
     return remarks

@@ -34,17 +34,21 @@ def tune(instrument: str, seconds: float, rate: int = RATE) -> tuple[np.ndarray,
     return audio, notes
 
 
+def write_duo(folder: Path, seconds: float) -> None:
+    """Both players, alone and together."""
+    folder.mkdir(parents=True)
+    parts = {name: tune(name, seconds, 44_100)[0][None] for name in PITCHES}
+    for name, audio in {**parts, "mixture": sum(parts.values())}.items():
+        write_audio(folder / f"{name}.flac", audio, 44_100)
+
+
 def test_pairs_players_and_scales_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = tmp_path / "data" / "real" / "duo"
-    real.mkdir(parents=True)
-    players = {name: tune(name, 9.0, 44_100)[0][None] for name in PITCHES}
-    for name, played in players.items():
+    write_duo(tmp_path / "data" / "real" / "duo", 9.0)
+    for name in PITCHES:
         audio, notes = tune(name, 9.0)
         store_part(tmp_path / "parts" / "test" / name, "000", audio[None], [notes], {})
-        write_audio(real / f"{name}.flac", played, 44_100)
-    write_audio(real / "mixture.flac", sum(players.values()), 44_100)
     model = models.save_query_model(tmp_path)
     options = ("--task", "query", "--model", model, "--pairs", "1", "--parts", tmp_path / "parts")
     options += ("--data", tmp_path / "data", "--json", tmp_path / "report.json")
@@ -82,11 +86,7 @@ def test_both_models_that_ship_are_measured_where_none_is_named(
     separator = models.save(
         models.constant_masks((0.6, 0.1, 0.1, 0.1, 0.1)), tmp_path / "live.onnx"
     )
-    real = tmp_path / "data" / "real" / "duo"
-    real.mkdir(parents=True)
-    players = {name: tune(name, 9.0, 44_100)[0][None] for name in PITCHES}
-    for name, audio in {**players, "mixture": sum(players.values())}.items():
-        write_audio(real / f"{name}.flac", audio, 44_100)
+    write_duo(tmp_path / "data" / "real" / "duo", 9.0)
     options = ("--task", "query", "--data", tmp_path / "data", "--json", tmp_path / "report.json")
     options += ("--separator", separator)
     monkeypatch.setattr(sys, "argv", ["quality.py", *map(str, options)])
@@ -107,11 +107,7 @@ def test_a_model_that_plays_live_is_measured_as_it_plays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     songs.write_song(tmp_path / "rendered" / "test" / "song")
-    duo = tmp_path / "data" / "real" / "duo"
-    duo.mkdir(parents=True)
-    parts = {name: tune(name, 6.0, 44_100)[0][None] for name in PITCHES}
-    for name, audio in {**parts, "mixture": sum(parts.values())}.items():
-        write_audio(duo / f"{name}.flac", audio, 44_100)
+    write_duo(tmp_path / "data" / "real" / "duo", 6.0)
     for name in PITCHES:
         solo = tmp_path / "rendered" / "solos" / "test" / name / "000.flac"
         solo.parent.mkdir(parents=True)

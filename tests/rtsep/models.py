@@ -124,6 +124,15 @@ def make_manifest(**changes: Any) -> mf.Manifest:
     return mf.Manifest(**(fields | changes))
 
 
+def with_tensors(manifest: mf.Manifest) -> mf.Manifest:
+    """The manifest with the tensors that its task asks for."""
+    inputs, outputs = (
+        tuple(mf.Tensor(name=name, shape=shape) for name, shape in shapes.items())
+        for shapes in signature(manifest)
+    )
+    return msgspec.structs.replace(manifest, inputs=inputs, outputs=outputs)
+
+
 def edit(data: bytes, change: Callable[[onnx.ModelProto], None]) -> bytes:
     """The same model after `change` has had its way with the parsed ONNX."""
     model = onnx.load_model_from_string(data)
@@ -619,14 +628,10 @@ def query_model() -> dict[str, bytes]:
             inputs=(),
             outputs=(),
         )
-        inputs, outputs = (
-            tuple(mf.Tensor(name=name, shape=shape) for name, shape in shapes.items())
-            for shapes in signature(manifest)
-        )
-        manifest = msgspec.structs.replace(manifest, inputs=inputs, outputs=outputs)
+        manifest = with_tensors(manifest)
         used = {name for n in nodes for name in n.input}
         own = {name: value for name, value in weights.items() if name in used}
-        found[task] = graph_bytes(nodes, inputs, outputs, own, manifest)
+        found[task] = graph_bytes(nodes, manifest.inputs, manifest.outputs, own, manifest)
     return found
 
 
@@ -651,11 +656,7 @@ def live_query(*, hop: int = 256) -> bytes:
         inputs=(),
         outputs=(),
     )
-    inputs, outputs = (
-        tuple(mf.Tensor(name=name, shape=shape) for name, shape in shapes.items())
-        for shapes in signature(manifest)
-    )
-    manifest = msgspec.structs.replace(manifest, inputs=inputs, outputs=outputs)
+    manifest = with_tensors(manifest)
     node = helper.make_node
     nodes = [
         node("MatMul", ["query", "halves"], ["row"]),
@@ -672,7 +673,7 @@ def live_query(*, hop: int = 256) -> bytes:
         "nothing": np.array(0.0, np.float32),
         "one": np.array([1], np.int64),
     }
-    return graph_bytes(nodes, inputs, outputs, weights, manifest)
+    return graph_bytes(nodes, manifest.inputs, manifest.outputs, weights, manifest)
 
 
 def several(threshold: float = 0.37) -> bytes:
@@ -691,11 +692,7 @@ def several(threshold: float = 0.37) -> bytes:
         inputs=(),
         outputs=(),
     )
-    inputs, outputs = (
-        tuple(mf.Tensor(name=name, shape=shape) for name, shape in shapes.items())
-        for shapes in signature(manifest)
-    )
-    manifest = msgspec.structs.replace(manifest, inputs=inputs, outputs=outputs)
+    manifest = with_tensors(manifest)
     node = helper.make_node
     nodes = [
         node("Abs", ["audio"], ["size"]),
@@ -708,4 +705,4 @@ def several(threshold: float = 0.37) -> bytes:
         "threshold": np.array(threshold, np.float32),
         "steep": np.array(40.0, np.float32),
     }
-    return graph_bytes(nodes, inputs, outputs, weights, manifest)
+    return graph_bytes(nodes, manifest.inputs, manifest.outputs, weights, manifest)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from rtsep import probes
@@ -18,7 +19,7 @@ from rtsep.errors import AudioError, SetupError
 from rtsep.live.session import Session, load_session
 from rtsep.realtime import RealTime
 from tests.rtsep import models
-from tests.rtsep.cli import CommandLine
+from tests.rtsep.cli import CommandLine, write_audio
 from tests.rtsep.test_cli_view import RECORDED
 
 SERVER = {"library": True, "server": True, "rate": 48_000, "period": 128, "realtime": True}
@@ -256,6 +257,20 @@ def test_what_cannot_be_used_is_refused_with_one_line(
         assert part in line
     assert stage.host is None
     assert not (rtsep.folder / "none").exists()
+
+
+def test_an_example_of_several_instruments_is_remarked_on(rtsep: CommandLine, stage: Stage) -> None:
+    folder = rtsep.folder / ".models"
+    models.save(models.live_query(), folder / "query-live.onnx")
+    models.save(models.query_model()["embed"], folder / "query-live-embed.onnx")
+    models.save(models.several(threshold=0.5), folder / "several.onnx")
+    for name, level in (("oboe", 0.3), ("band", 0.9)):
+        write_audio(rtsep.folder / f"{name}.wav", np.full((1, 48_000), level, np.float32))
+    remark = "band: there seems to be more than one instrument in it"
+    for name in ("oboe", "band"):
+        outcome = rtsep("live", "--query", f"{name}.wav")
+        assert outcome.status == 0
+        assert (remark in outcome.err) == (name == "band")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rtsep_export.console import progress_bar
 from rtsep_export.devices import best_device
 from rtsep_export.query.live_segments import Voice, excerpt
 from rtsep_export.query.solos import Solos
@@ -74,10 +75,15 @@ def excerpts(
                 chosen = rng.choice(numbers, count)
                 drawn.setdefault(name, []).extend(Voice(solo, name, int(n)) for n in chosen)
     found = {}
-    for name, voices in drawn.items():
-        audio = [excerpt(solos if voice.solo else songs, voice, rng) for voice in voices]
-        whole = torch.from_numpy(np.stack(audio))
-        found[name] = whole / (whole.square().mean(-1, keepdim=True).sqrt() + SILENT)
+    with progress_bar() as progress:
+        bar = progress.add_task("reading voices", total=sum(map(len, drawn.values())))
+        for name, voices in drawn.items():
+            audio = []
+            for voice in voices:
+                audio.append(excerpt(solos if voice.solo else songs, voice, rng))
+                progress.advance(bar)
+            whole = torch.from_numpy(np.stack(audio))
+            found[name] = whole / (whole.square().mean(-1, keepdim=True).sqrt() + SILENT)
     return found
 
 
