@@ -131,9 +131,9 @@ def query(
     r"""Take one instrument out of songs, named by an example of it.
 
     OUTPUT/<song>/ holds <example>.wav, rest.wav and the instrument's notes, <song>.mid.
-    Two models ship and each takes its stem: 'query' knows two players at once and hears
-    notes, 'query-live' knows bands, as 'rtsep live --query' hears them. The mean comes out,
-    in which each counts by how close it comes to the example alone.
+    'query' knows two players at once and hears notes; 'query-live' knows bands,
+    as 'rtsep live --query' hears them. Both are asked; in the mean that comes out
+    each counts by how close it comes to the example alone.
 
     
     rtsep query duo.wav --example oboe.wav -o out
