@@ -128,14 +128,20 @@ def hear(there: Rig, seconds: float, pause_s: float = 0.0) -> np.ndarray:
 
 def hear_in_time(there: Rig, seconds: float) -> np.ndarray:
     """The same, of a while in which nothing was late: others may use the machine."""
+    probe, frames = there.probe, round(seconds * RATE)
+    assert probe is not None
+
+    def faults() -> tuple[int, ...]:
+        played, jitter = there.player.played(), there.player.jitter
+        assert jitter is not None
+        return played.underruns, played.lost, played.breaks, played.xruns, jitter.drift.jumps
+
     for _ in range(TRIES):
         there.until(lambda: there.player.in_step, "stems")
-        before, frames = there.player.played(), round(seconds * RATE)
+        before = faults()
         out = hear(there, seconds)
-        probe, after = there.probe, there.player.played()
-        assert probe is not None
         whole = probe.whole(probe.clock - frames, probe.clock)
-        if whole and there.player.in_step and after.underruns == before.underruns:
+        if whole and there.player.in_step and faults() == before:
             return out
     raise AssertionError(f"something was late {TRIES} times in a row: {there.player.played()}")
 
