@@ -69,8 +69,10 @@ def strokes(seconds: float) -> np.ndarray:
     return np.tile(audio, (2, 1)).astype(np.float32)
 
 
-def measure(server: str, timing: str, seconds: float) -> tuple[np.ndarray, int, int]:
-    """Frames from sample to arrival of every note-on, the intended delay, notes late."""
+def measure(server: str, timing: str, seconds: float) -> tuple[np.ndarray, int, int, int]:
+    """Frames from sample to arrival of every note-on, the intended delay, notes late, and how
+    often JACK left out a cycle.
+    """
     os.environ["JACK_DEFAULT_SERVER"] = server
     live = Live(JackHost(name="rtsep", server=server), Session(midi=Midi(timing)))
     out = Stamps("notes")
@@ -96,6 +98,7 @@ def measure(server: str, timing: str, seconds: float) -> tuple[np.ndarray, int, 
                     offset = mode(probe.clock - live.handover.frames for _ in range(100))
                     offsets.append((probe.clock, offset))
                     time.sleep(0.05)
+                gaps = len(probe.gaps)
             time.sleep(0.5)
             arrived = [m.frame for m in list(listener.heard) if m.kind == 0x90]
             samples = [note.sample for note in sorted(out.stamps)]
@@ -107,7 +110,7 @@ def measure(server: str, timing: str, seconds: float) -> tuple[np.ndarray, int, 
         raise SetupError(f"{len(samples)} notes were given, {len(arrived)} arrived")
     known = np.array(offsets)
     at = np.searchsorted(known[:, 0], sorted(arrived)).clip(0, len(known) - 1)
-    return np.array(sorted(arrived)) - known[at, 1] - np.array(samples), delay, out.late
+    return np.array(sorted(arrived)) - known[at, 1] - np.array(samples), delay, out.late, gaps
 
 
 @contextmanager
@@ -138,7 +141,7 @@ def main() -> None:
     rows = []
     for timing, block, busy in ROWS:
         with dummy_server(RATE, block) as server, load(busy):
-            lags, delay, late = measure(server.name, timing, seconds)
+            lags, delay, late, _ = measure(server.name, timing, seconds)
         ms = 1000.0 * lags / RATE
         figures = (1000.0 * delay / RATE, np.median(ms), *np.percentile(ms, [5, 95]))
         rows.append(

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ from rtsep.errors import SetupError
 from rtsep.live.status import Status
 
 _PATIENCE_S = 120.0
+_ENDING_S = 5.0
 
 
 class Child:
@@ -106,6 +108,9 @@ class Child:
         with self._heard:
             while not self._lines:
                 if not self._reader.is_alive():
+                    # It has closed its output; that it has ended is known a moment later.
+                    with suppress(subprocess.TimeoutExpired):
+                        self._process.wait(_ENDING_S)
                     raise SetupError(f"it has ended ({self.complaint()})")
                 if time.monotonic() > deadline:
                     raise SetupError(f"it has said nothing for {patience_s:g} s")

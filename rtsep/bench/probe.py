@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -256,6 +256,11 @@ class Probe:
         out: Floats = ring[:, np.arange(start, start + frames) & (size - 1)]
         return out
 
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """Frames left out (or heard again) so far, on either side: from, to."""
+        return [*self._source.gaps(), *self._sink.gaps()]
+
     def whole(self, start: int, stop: int) -> bool:
         """Whether all between two frames can be read, and no cycle was left out on either side.
 
@@ -264,5 +269,4 @@ class Probe:
         size = self._sink.data.shape[1]
         if not (self.clock - size + size // 8 <= start and stop <= self.clock):
             return False
-        gaps: list[Any] = [*self._source.gaps(), *self._sink.gaps()]
-        return not any(min(gap) < stop and start < max(gap) for gap in gaps)
+        return not any(min(gap) < stop and start < max(gap) for gap in self.gaps)

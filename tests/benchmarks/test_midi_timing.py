@@ -7,13 +7,19 @@ from benchmarks import midi
 from tests.rtsep.live.servers import jack_server
 
 BLOCK = 128
+TRIES = 8
 
 
 @pytest.mark.parametrize("timing", ["steady", "earliest"])
 def test_notes_arrive_when_they_are_meant_to(monkeypatch: pytest.MonkeyPatch, timing: str) -> None:
     with jack_server(BLOCK, midi.RATE) as server:
         monkeypatch.setenv("JACK_DEFAULT_SERVER", server.name)
-        lags, delay, _ = midi.measure(server.name, timing, 5.0)
+        for _ in range(TRIES):
+            lags, delay, _, gaps = midi.measure(server.name, timing, 5.0)
+            if not gaps:
+                break
+        else:
+            pytest.fail(f"cycles were left out {TRIES} times in a row")
     assert lags.size > 10
     assert lags.min() > 0
     if timing == "earliest":

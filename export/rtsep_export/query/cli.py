@@ -12,7 +12,7 @@ from rtsep_export.console import progress_bar, show_bundles, show_work, training
 
 LEARNING_RATE = 2e-3
 CLIP_S, BATCH = 2.0, 12
-QUICK_MINUTES, QUICK_CLIP_S, QUICK_BATCH, QUICK_EVERY = 0.05, 0.3, 2, 4
+QUICK_MINUTES, QUICK_CLIP_S, QUICK_BATCH, QUICK_EVERY = 0.05, 0.3, 2, 7
 
 PartsFolder = Annotated[Path, typer.Argument(help="What 'parts' wrote.", show_default=False)]
 Runs = Annotated[Path, typer.Option("--runs", "-o", help="Folder of the trained models.")]
