@@ -7,7 +7,8 @@
 # Tests that play in real time.
 PLAYING = tests/rtsep/live tests/rtsep/bench tests/rtsep/test_cli_live.py tests/rtsep_bridge \
 	tests/benchmarks/test_bridge_speed.py tests/benchmarks/test_live_cost.py \
-	tests/benchmarks/test_midi_timing.py tests/test_live_page.py tests/test_project.py
+	tests/benchmarks/test_midi_timing.py tests/benchmarks/test_engine_speed.py \
+	tests/test_live_page.py tests/test_project.py
 
 .PHONY: demo test test-playing test-computing lint clean
 
