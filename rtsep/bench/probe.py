@@ -49,6 +49,7 @@ class _Side:
             raise SetupError(
                 f"the JACK server {server} takes no client", remedy="see whether it still runs"
             ) from error
+        self.server = server
         self.data = data
         self._gaps: Words = np.zeros((_GAP_ROWS, 2), np.int64)
         self.table: Words = np.zeros(kernels.WORDS, np.int64)
@@ -74,6 +75,19 @@ class _Side:
         if status != 0:
             self.client.close()
             raise SetupError(f"the JACK server {server} takes no callback of {name}")
+
+    def join(self) -> None:
+        """Take part in the server's cycles."""
+        import jack
+
+        try:
+            self.client.activate()
+        except jack.JackError:
+            raise SetupError(
+                f"the JACK server {self.server} has come to no cycle with {self.client.name} in it",
+                "one that goes on",
+                "see which of its clients is stuck (jack_lsp), or start it anew",
+            ) from None
 
     @property
     def clock(self) -> int:
@@ -110,7 +124,7 @@ class Probe:
     Raises
     ------
     SetupError
-        There is no such server.
+        There is no such server, or, on entering, it does not go on.
     """
 
     def __init__(self, server: str, channels: Sequence[str], signal: Floats, keep: int) -> None:
@@ -134,8 +148,8 @@ class Probe:
 
     def __enter__(self) -> Self:
         try:
-            self._sink.client.activate()
-            self._source.client.activate()
+            self._sink.join()
+            self._source.join()
         except BaseException:
             self.close()
             raise

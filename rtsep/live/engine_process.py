@@ -115,6 +115,8 @@ class EngineProcess:
         What it puts out, known once it runs.
     failure : str
         Why it ended; empty as long as it has not, or where it was closed.
+    refused : bool
+        The failure is one that another engine of this task would meet too.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class EngineProcess:
         self.state: Literal["loading", "running", "ended"] = "loading"
         self.channels: tuple[str, ...] = ()
         self.failure = ""
+        self.refused = False
         self.granted: tuple[Any, ...] = ()
         self._handover, self._say = handover, say
         self._segment: Segment | None = None
@@ -163,6 +166,7 @@ class EngineProcess:
             code = self._process.exitcode
             self._end(f"the engine process ended by itself (status {code})")
         elif self.state == "loading" and time.monotonic() - self._started > START_TIMEOUT_S:
+            self.refused = True
             self._end(f"the engine did not start within {START_TIMEOUT_S:g} s")
         elif self.state == "running" and self._stalled():
             self._end(f"the engine has stood still for {STALL_S:g} s")
@@ -178,6 +182,7 @@ class EngineProcess:
             self.state = "running"
         elif kind == "failed":
             self.failure = content
+            self.refused = True
         else:
             self._say(content)
 

@@ -82,10 +82,10 @@ class JackHost:
         self._library = ctypes.CDLL(jack._libname)
         for setter in ("jack_set_error_function", "jack_set_info_function"):
             getattr(self._library, setter)(ctypes.c_void_p(cb.on_message.address))
+        server = self._server or os.environ.get("JACK_DEFAULT_SERVER", "default")
         try:
             client = jack.Client(self._asked_name, no_start_server=True, servername=self._server)
         except jack.JackOpenError:
-            server = self._server or os.environ.get("JACK_DEFAULT_SERVER", "default")
             raise SetupError(
                 f"no JACK server '{server}' answers",
                 "one that runs",
@@ -108,6 +108,26 @@ class JackHost:
         self._outputs.fill(0)
         self._fill_table(handover)
         handover.restart(block, rate)
+        try:
+            self._join(client, rate, block)
+        except jack.JackError:
+            self.close()
+            raise SetupError(
+                f"the JACK server '{server}' has come to no cycle with rtsep in it",
+                "one that goes on",
+                "see which of its clients is stuck (jack_lsp), or start it anew",
+            ) from None
+        server_priority = self._library.jack_client_real_time_priority(self._handle())
+        # Below JACK's own threads, which must go first.
+        self.priority = max(1, server_priority - 5) if server_priority > 5 else ENGINE_PRIORITY
+        self._connections = Connections(client, self._patterns, self._remembered)
+        if self._follow is None:
+            self._connections.add(("mix_L",))
+        if self._channels:
+            self.set_channels(self._channels)
+
+    def _join(self, client: Any, rate: int, block: int) -> None:
+        """Take part in the server's cycles."""
         if self._follow is None:
             for side, port in enumerate(("mix_L", "mix_R")):
                 self._inputs[side] = self._address(client.inports.register(port))
@@ -117,14 +137,6 @@ class JackHost:
             self._table[cb.MOST_FRAMES] = drift.out.shape[1]
         self._set_callbacks()
         client.activate()
-        server_priority = self._library.jack_client_real_time_priority(self._handle())
-        # Below JACK's own threads, which must go first.
-        self.priority = max(1, server_priority - 5) if server_priority > 5 else ENGINE_PRIORITY
-        self._connections = Connections(client, self._patterns, self._remembered)
-        if self._follow is None:
-            self._connections.add(("mix_L",))
-        if self._channels:
-            self.set_channels(self._channels)
 
     def _handle(self) -> ctypes.c_void_p:
         return ctypes.c_void_p(self._pointer)

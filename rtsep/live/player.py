@@ -237,7 +237,7 @@ class Live:
         if current is not None and current.state == "ended":
             self._leave(current)
             if self._next is None:
-                self._strike(current.failure)
+                self._strike(current)
         if current is not None and current.latency >= 0 and current.latency != self._stated:
             self._stated = current.latency
             self.host.latency_changed()
@@ -253,23 +253,24 @@ class Live:
             self._retire(engine)
             return
         self._retire(engine)
-        self._strike(engine.failure)
+        self._strike(engine)
 
-    def _strike(self, why: str) -> None:
+    def _strike(self, engine: EngineProcess) -> None:
         """Start an engine in place of one that has ended, unless that has come too often."""
+        why = engine.failure.rstrip(".")
         now = time.monotonic()
         self._deaths.append(now)
         often = len(self._deaths) == STRIKES and now - self._deaths[0] < STRIKES_S
         if self._given_up:
             return
-        if self._current is None:
-            raise SetupError(why.rstrip("."))  # nothing has played yet
+        if self._current is None and (engine.refused or often):
+            raise SetupError(why)  # nothing has played yet
         if often:
             self._given_up = True
-            self._say(f"{why.rstrip('.')}; the mix plays on until the session changes.")
+            self._say(f"{why}; the mix plays on until the session changes.")
             return
         self.restarts += 1
-        self._say(f"{why.rstrip('.')}; starting it anew.")
+        self._say(f"{why}; starting it anew.")
         self._next = self._launch(self.session)
 
     def _show_ports(self, engine: EngineProcess) -> None:

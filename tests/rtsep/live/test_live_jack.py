@@ -16,6 +16,9 @@ from rtsep.bench.clicks import ClickDetector
 from rtsep.bench.probe import Probe
 from rtsep.bundle import load_bundle
 from rtsep.engine import Engine
+from rtsep.errors import SetupError
+from rtsep.live.jack_host import JackHost
+from rtsep.live.player import Live
 from rtsep.live.session import Session
 from rtsep.presets import PRESETS
 from tests.rtsep import models
@@ -53,6 +56,13 @@ def offline(model: str, preset: str, mix: np.ndarray, block: int) -> np.ndarray:
     for at in range(0, mix.shape[1] - block + 1, block):
         engine.process(mix[:, at : at + block], whole[:, :, at : at + block])
     return whole.reshape(STEM_ROWS, -1)[:, engine.latency_samples :]
+
+
+def first_engine(live: Live, restarts: int) -> int:
+    """Process of an engine that has not played yet."""
+    assert live.restarts == restarts
+    assert live._next is not None
+    return live._next.pid
 
 
 @contextmanager
@@ -208,6 +218,28 @@ def test_a_killed_engine_is_started_anew(tcn: str) -> None:
         assert_whole(recorded, mix[:, at - start - 256 : at - start - 256 + n])
         assert_smooth(recorded, at)
         assert "starting it anew" in rig.said[-1]
+
+
+def test_a_first_engine_that_is_killed_is_started_anew_but_not_for_ever(tcn: str) -> None:
+    with live_rig(session(tcn)) as rig:
+        os.kill(first_engine(rig.live, 0), signal.SIGKILL)
+        rig.until_playing()
+        assert rig.live.restarts == 1
+        assert any("ended by itself" in line and "starting it anew" in line for line in rig.said)
+
+    with jack_server() as server:
+        live = Live(JackHost(server=server.name), session(tcn))
+        live.start()
+        try:
+            for restarts in range(2):
+                os.kill(first_engine(live, restarts), signal.SIGKILL)
+                while live.restarts == restarts:
+                    live.poll()
+            os.kill(first_engine(live, 2), signal.SIGKILL)
+            with pytest.raises(SetupError, match="ended by itself"):
+                live.wait()
+        finally:
+            live.stop()
 
 
 def test_the_server_may_go_and_come_back(tcn: str) -> None:
@@ -417,11 +449,36 @@ def test_nothing_is_left_behind(tcn: str) -> None:
 
 
 def test_no_server_is_one_line(tcn: str) -> None:
-    from rtsep.errors import SetupError
-    from rtsep.live.jack_host import JackHost
-    from rtsep.live.player import Live
-
     live = Live(JackHost(server="rtsep-nowhere"), session(tcn))
     with pytest.raises(SetupError, match="no JACK server 'rtsep-nowhere' answers"):
         live.start()
     live.stop()
+
+
+def test_a_server_that_goes_as_rtsep_comes_is_one_line(
+    tcn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import jack
+
+    with jack_server() as server:
+        activate = jack.Client.activate
+
+        def too_late(client: jack.Client) -> None:
+            server.kill()
+            activate(client)
+
+        live = Live(JackHost(server=server.name), session(tcn))
+        with monkeypatch.context() as patch:
+            patch.setattr(jack.Client, "activate", too_late)
+            with pytest.raises(SetupError, match="has come to no cycle with rtsep in it"):
+                live.start()
+            server.start()
+            probe = Probe(server.name, PORTS, song(1.0), KEEP)
+            with pytest.raises(SetupError, match="no cycle with rtsep-bench-sink in it"), probe:
+                pass
+        server.start()
+        try:
+            live.start()
+            live.wait()
+        finally:
+            live.stop()
