@@ -34,6 +34,7 @@ from tests.rtsep_bridge.daw.witness import witness_of
 
 #: Where the song begins on the timeline.
 AT = RATE // 2
+TAKES = 5
 
 
 class Live:
@@ -130,23 +131,31 @@ def recorded(
     exact: dict[str, Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> SimpleNamespace:
-    """One take: made, closed, opened again and recorded by a headless Ardour."""
-    folder = tmp_path_factory.mktemp("live")
-    ardour = Ardour(folder, plugin)
-    session = folder / "session"
-    bridge, jack = f"ipc://{folder}/bridge", f"ipc://{folder}/live"
-    with (
-        jack_server(1024, RATE) as server,
-        serving(bridge),
-        playing(server.name, jack, folder, exact) as live,
-        witness_of(bridge) as of_plugin,
-        witness_of(jack) as of_jack,
-    ):
-        where = {"JACK_DEFAULT_SERVER": server.name, "RTSEP_BRIDGE": bridge}
-        ardour.lua("live.lua", "make", SCRIPT, session, fresh=session, **where)
-        place(session, ("Mix", "jack Mix"), song, AT, AT + song.shape[1])
-        ardour.lua("live.lua", "take", session, "3.5", **where)
-        status = live.status
+    """One take: made, closed, opened again and recorded by a headless Ardour.
+
+    Where JACK went on without a client that was late, as on a machine that others use, what was
+    recorded is off by a period: another take is made then, though not for ever.
+    """
+    for number in range(TAKES):
+        folder = tmp_path_factory.mktemp(f"live{number}")
+        ardour = Ardour(folder, plugin)
+        session = folder / "session"
+        bridge, jack = f"ipc://{folder}/bridge", f"ipc://{folder}/live"
+        with (
+            jack_server(1024, RATE) as server,
+            serving(bridge),
+            playing(server.name, jack, folder, exact) as live,
+            witness_of(bridge) as of_plugin,
+            witness_of(jack) as of_jack,
+        ):
+            where = {"JACK_DEFAULT_SERVER": server.name, "RTSEP_BRIDGE": bridge}
+            ardour.lua("live.lua", "make", SCRIPT, session, fresh=session, **where)
+            place(session, ("Mix", "jack Mix"), song, AT, AT + song.shape[1])
+            before = live.status["xruns"]
+            ardour.lua("live.lua", "take", session, "3.5", **where)
+            status = live.status
+        if status["xruns"] == before:
+            break
     return SimpleNamespace(
         folder=folder,
         session=session,
