@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rtsep.errors import SetupError
 from rtsep.kernels import atomics
+from rtsep.live.jack_connections import joining
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.int64]
@@ -78,16 +79,8 @@ class _Side:
 
     def join(self) -> None:
         """Take part in the server's cycles."""
-        import jack
-
-        try:
+        with joining(self.server, self.client.name):
             self.client.activate()
-        except jack.JackError:
-            raise SetupError(
-                f"the JACK server {self.server} has come to no cycle with {self.client.name} in it",
-                "one that goes on",
-                "see which of its clients is stuck (jack_lsp), or start it anew",
-            ) from None
 
     @property
     def clock(self) -> int:

@@ -1,13 +1,35 @@
-"""Which of JACK's ports rtsep connects to: by pattern, and those that it had before."""
+"""How a client joins JACK's cycles, and which ports it connects to: by pattern, or as before."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from rtsep.errors import SetupError
 
 Pairs = set[tuple[str, str]]
+
+
+@contextmanager
+def joining(server: str, name: str) -> Iterator[None]:
+    """Say in one line that a server has not taken a client into its cycles.
+
+    Raises
+    ------
+    SetupError
+        It has gone, or waits for another client in vain.
+    """
+    import jack
+
+    try:
+        yield
+    except jack.JackError:
+        raise SetupError(
+            f"the JACK server '{server}' has come to no cycle with {name} in it",
+            "one that goes on",
+            "see which of its clients is stuck (jack_lsp), or start it anew",
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from rtsep.kernels import jack_callbacks as cb
 from rtsep.live.drift import Drift
 from rtsep.live.handover import Handover
 from rtsep.live.hosts import ENGINE_PRIORITY
-from rtsep.live.jack_connections import Connections, Patterns
+from rtsep.live.jack_connections import Connections, Patterns, joining
 from rtsep.rates import NATIVE_RATES
 
 MAX_BLOCK = 8192
@@ -109,14 +109,11 @@ class JackHost:
         self._fill_table(handover)
         handover.restart(block, rate)
         try:
-            self._join(client, rate, block)
-        except jack.JackError:
+            with joining(server, self.name):
+                self._join(client, rate, block)
+        except SetupError:
             self.close()
-            raise SetupError(
-                f"the JACK server '{server}' has come to no cycle with rtsep in it",
-                "one that goes on",
-                "see which of its clients is stuck (jack_lsp), or start it anew",
-            ) from None
+            raise
         server_priority = self._library.jack_client_real_time_priority(self._handle())
         # Below JACK's own threads, which must go first.
         self.priority = max(1, server_priority - 5) if server_priority > 5 else ENGINE_PRIORITY
