@@ -202,7 +202,6 @@ class Live:
         elif now - self._opened_at < REOPEN_EVERY_S:
             return
         self._opened_at = now
-        rate = self.host.sample_rate
         try:
             self.host.open(self.handover)
         except RtsepError as error:
@@ -214,11 +213,12 @@ class Live:
         self._refusal = ""
         self._stated = -1
         self._say("the audio server is back")
-        if self._current is not None and self.host.sample_rate == rate:
+        rates = {engine.task.sample_rate for engine in self._engines()}
+        if self._current is not None and rates == {self.host.sample_rate}:
             self.handover.want(self._current.slot)
             return
         self._drop_next()
-        if self._current is not None:  # it is prepared for another rate
+        if self._current is not None:  # one is prepared for another rate
             self._retire(self._current)
             self._current = None
         self._next = self._launch(self.session)

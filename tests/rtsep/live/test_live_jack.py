@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -283,6 +284,36 @@ def test_a_server_at_another_rate_gets_another_engine(tcn: str) -> None:
         server.rate, server.period = 96_000, 256
         server.start()
         rig.until_playing()
+        assert rig.live.host.sample_rate == 96_000
+        assert rig.live.latency_samples == 256 - 128 + 256
+
+
+def test_a_server_at_another_rate_may_go_once_more_before_it_stays(
+    tcn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import jack
+
+    with jack_server() as server, live_rig(session(tcn), server=server) as rig:
+        rig.until_playing()
+        prepared_for_another = rig.live.engine_pid
+        activate, started = jack.Client.activate, threading.Event()
+
+        def too_late(client: jack.Client) -> None:
+            started.wait()
+            server.kill()
+            activate(client)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(jack.Client, "activate", too_late)
+            server.kill()
+            server.rate, server.period = 96_000, 256
+            server.start()
+            started.set()
+            rig.until_said("has come to no cycle with rtsep-test in it")
+        assert rig.live.state == "waiting for server"
+        server.start()
+        rig.until_playing()
+        assert rig.live.engine_pid != prepared_for_another
         assert rig.live.host.sample_rate == 96_000
         assert rig.live.latency_samples == 256 - 128 + 256
 
