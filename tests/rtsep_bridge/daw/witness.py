@@ -48,7 +48,8 @@ class Witness:
         """How many samples the engine that took a song apart had heard before it."""
         # The stems' sum is the mix but for rounding, so its loudest moment finds the song.
         peak = int(np.abs(song[0]).argmax())
-        for blocks in self._heard.values():  # the plugin begins anew when Ardour's engine does
+        # The plugin begins anew when Ardour does, and of Ardour's tries the last one counts.
+        for blocks in reversed(self._heard.values()):
             starts = [start for start, _ in blocks]
             mix = np.concatenate([block for _, block in blocks], axis=1)
             for at in np.flatnonzero(np.abs(mix[0] - song[0, peak]) < 1e-6) - peak:
